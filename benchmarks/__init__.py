@@ -1,0 +1,1 @@
+"""One module a table: it runs the table, writes `results/*.json`, and `render.py` turns those into Markdown."""
