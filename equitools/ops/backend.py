@@ -1,0 +1,248 @@
+"""Which implementation runs an operation: the torch reference, the compiled CPU kernels, or torch-scatter.
+
+The choice is made at every call from what was asked for (`use_backend`, else the environment variable
+``EQUITOOLS_BACKEND``, else ``auto``) and from the tensors. Parameters, ``state_dict`` and results do not depend on it.
+Nothing is compiled here: the shared library is either there, and is loaded when `equitools.ops` is first imported, or
+`status` says why it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from equitools.errors import BackendError, nearest
+
+__all__ = [
+    "BACKENDS",
+    "BUILD_COMMAND",
+    "BackendFallbackWarning",
+    "BackendStatus",
+    "active_backend",
+    "choose",
+    "cpu_capability",
+    "extension_loaded",
+    "requested_backend",
+    "status",
+    "use_backend",
+]
+
+BACKENDS = ("auto", "reference", "cpu", "torch_scatter")
+#: The commands that add the compiled kernels: in a checkout, and to an installed package.
+BUILD_COMMAND = "`make setup` in a checkout, or `pip install --no-build-isolation --force-reinstall --no-deps .`"
+_COMPILED_DTYPES = (torch.float32, torch.float64)
+_CAPABILITIES = ("baseline", "AVX2", "AVX-512")
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+_requested: ContextVar[str] = ContextVar("equitools_backend", default="")
+_reported: set[str] = set()
+
+
+class BackendFallbackWarning(UserWarning):
+    """The compiled kernels could not be used for a call, and the reference did the work. Given once a reason."""
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What `status` says about one backend.
+
+    Attributes:
+        name: ``reference``, ``cpu``, ``cuda`` or ``torch_scatter``.
+        active: Whether it can be used here.
+        reason: Why it is active or not.
+        hint: What to do to get it; empty where nothing is to be done.
+    """
+
+    name: str
+    active: bool
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class _Extension:
+    loaded: bool
+    reason: str
+    hint: str = ""
+
+
+def _torch_version() -> tuple[int, int]:
+    major, minor = torch.__version__.split("+")[0].split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def _build_record() -> str:
+    """Return what the build wrote about an extension that it did not make; empty if it wrote nothing."""
+    record = _PACKAGE / "_build.json"
+    if not record.is_file():
+        return ""
+    return str(json.loads(record.read_text(encoding="utf-8")).get("reason", ""))
+
+
+def _load_extension() -> _Extension:
+    library = _PACKAGE / "_C.abi3.so"
+    if _torch_version() < (2, 10):
+        return _Extension(False, f"torch {torch.__version__} < 2.10, which the kernels need", "install torch >= 2.10")
+    if not library.is_file():
+        recorded = _build_record()
+        because = f" ({recorded})" if recorded else ""
+        return _Extension(False, f"extension not built{because}", f"run {BUILD_COMMAND}")
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        return _Extension(False, f"the extension does not load: {error}", f"build it again: {BUILD_COMMAND}")
+    return _Extension(True, "compiled kernels, float32 and float64")
+
+
+_extension = _load_extension()
+
+
+def extension_loaded() -> bool:
+    """Return whether the compiled CPU kernels are loaded into this process."""
+    return _extension.loaded
+
+
+def cpu_capability() -> str:
+    """Return the instruction set that the compiled kernels use here, or ``"none"`` without the extension."""
+    return _CAPABILITIES[torch.ops.equitools.cpu_capability()] if _extension.loaded else "none"
+
+
+def _check_name(name: str, source: str) -> str:
+    if name not in BACKENDS:
+        raise BackendError(f"{source} asks for the backend {name!r}. {nearest(name, BACKENDS)}")
+    if name == "cpu" and not _extension.loaded:
+        raise BackendError(
+            f"{source} asks for the backend 'cpu', but it is not active: {_extension.reason}. To mend it: "
+            f"{_extension.hint}; or choose 'reference' or 'auto'."
+        )
+    if name == "torch_scatter" and importlib.util.find_spec("torch_scatter") is None:
+        raise BackendError(
+            f"{source} asks for the backend 'torch_scatter', but torch-scatter is not installed. To mend it: "
+            "`pip install --no-build-isolation 'equitools[scatter]'`; or choose another backend."
+        )
+    return name
+
+
+def requested_backend() -> str:
+    """Return the name that is asked for now: of the innermost `use_backend`, else ``EQUITOOLS_BACKEND``, else ``auto``.
+
+    Raises:
+        BackendError: The environment variable names an unknown backend or one that is not active here.
+    """
+    inner = _requested.get()
+    if inner:
+        return inner
+    name = os.environ.get("EQUITOOLS_BACKEND", "")
+    return _check_name(name, "EQUITOOLS_BACKEND") if name else "auto"
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run the operations inside the ``with`` block on one backend.
+
+    Args:
+        name: ``"reference"`` (plain torch), ``"cpu"`` (the compiled kernels; a call that they cannot do is an error),
+            ``"torch_scatter"`` (segment operations by torch-scatter, the rest as ``"auto"``) or ``"auto"`` (the
+            compiled kernels where they can do the call, else the reference).
+
+    Raises:
+        BackendError: The name is unknown, or that backend is not active here.
+    """
+    token = _requested.set(_check_name(name, "use_backend"))
+    try:
+        yield
+    finally:
+        _requested.reset(token)
+
+
+def _obstacle(tensor: torch.Tensor) -> str:
+    """Return why the compiled kernels cannot take ``tensor``; empty if they can."""
+    if tensor.device.type != "cpu":
+        return f"there are no compiled kernels for tensors on {tensor.device.type} yet"
+    if not _extension.loaded:
+        return f"{_extension.reason}; to mend it: {_extension.hint}"
+    if tensor.dtype not in _COMPILED_DTYPES:
+        return f"the compiled kernels take float32 and float64, not {tensor.dtype}"
+    return ""
+
+
+def choose(operation: str, tensor: torch.Tensor) -> str:
+    """Return the backend that runs ``operation`` on ``tensor`` now: ``"reference"`` or ``"cpu"``.
+
+    Where the compiled kernels would be the natural choice and cannot be used, a `BackendFallbackWarning` says so, once
+    for each reason.
+
+    Args:
+        operation: Its name, for the messages.
+        tensor: The principal input.
+
+    Raises:
+        BackendError: ``"cpu"`` was asked for by name and cannot take the tensor.
+    """
+    requested = requested_backend()
+    if requested == "reference":
+        return "reference"
+    obstacle = _obstacle(tensor)
+    if not obstacle:
+        return "cpu"
+    if requested == "cpu":
+        raise BackendError(f"{operation} was asked to run on the backend 'cpu': {obstacle}.")
+    if not torch.compiler.is_compiling() and obstacle not in _reported:
+        _reported.add(obstacle)
+        warnings.warn(
+            f"{operation} runs on the reference path in plain torch: {obstacle}. (Said once; use_backend('reference') or "
+            "EQUITOOLS_BACKEND=reference asks for this path and silences the warning.)",
+            BackendFallbackWarning,
+            stacklevel=3,
+        )
+    return "reference"
+
+
+def active_backend(tensor: torch.Tensor) -> str:
+    """Return the backend that would run an operation on ``tensor`` now, without running or reporting anything.
+
+    Args:
+        tensor: Any tensor; its device and dtype count.
+
+    Returns:
+        ``"cpu"`` or ``"reference"``.
+    """
+    return "reference" if requested_backend() == "reference" or _obstacle(tensor) else "cpu"
+
+
+def _cuda_status() -> BackendStatus:
+    if torch.version.cuda is None:
+        return BackendStatus("cuda", False, "no CUDA in this torch build")
+    if not torch.cuda.is_available():
+        return BackendStatus("cuda", False, "this torch build knows CUDA, but no device is visible")
+    return BackendStatus("cuda", False, "no compiled CUDA kernels in this version; CUDA tensors take the reference")
+
+
+def status() -> list[BackendStatus]:
+    """Return the state of every backend, with the reason and what to do about it.
+
+    Returns:
+        One entry each for ``reference``, ``cpu``, ``cuda`` and ``torch_scatter``.
+    """
+    scatter = importlib.util.find_spec("torch_scatter") is not None
+    cpu_reason = _extension.reason + (f", {cpu_capability()}" if _extension.loaded else "")
+    return [
+        BackendStatus("reference", True, "plain torch, always there"),
+        BackendStatus("cpu", _extension.loaded, cpu_reason, _extension.hint),
+        _cuda_status(),
+        BackendStatus(
+            "torch_scatter",
+            scatter,
+            "installed; used for segment operations when asked for" if scatter else "torch-scatter is not installed",
+            "" if scatter else "optional: pip install --no-build-isolation 'equitools[scatter]'",
+        ),
+    ]
