@@ -1,0 +1,157 @@
+#include <cstring>
+#include <memory>
+#include <tuple>
+
+#include "../cpu/kernels.h"
+#include "common.h"
+
+namespace equitools {
+namespace {
+
+// Where each segment begins, and the order of the edges where they are not ascending already.
+struct Segments {
+  std::unique_ptr<int64_t[]> first;
+  std::unique_ptr<int64_t[]> order;  // null: the edges are in order
+};
+
+// One pass: every index in range, and ascending or not.
+bool check_indices(const int64_t* r, int64_t E, int64_t N) {
+  bool outside = false, ascending = true;
+  for (int64_t e = 0; e < E; ++e) outside |= (r[e] < 0) | (r[e] >= N);
+  STD_TORCH_CHECK(!outside, "receiver holds an index outside 0 to num_segments - 1 = ", N - 1);
+  for (int64_t e = 1; e < E; ++e) ascending &= r[e - 1] <= r[e];
+  return ascending;
+}
+
+Segments make_segments(const int64_t* r, int64_t E, int64_t N) {
+  const bool ascending = check_indices(r, E, N);
+  Segments s;
+  s.first = std::make_unique<int64_t[]>(N + 1);  // zeros
+  if (ascending) {
+    int64_t next = 0;
+    for (int64_t e = 0; e < E; ++e)
+      for (; next <= r[e]; ++next) s.first[next] = e;
+    for (; next <= N; ++next) s.first[next] = E;
+    return s;
+  }
+  for (int64_t e = 0; e < E; ++e) ++s.first[r[e] + 1];
+  for (int64_t n = 0; n < N; ++n) s.first[n + 1] += s.first[n];
+  auto cursor = std::make_unique<int64_t[]>(N);
+  std::memcpy(cursor.get(), s.first.get(), N * sizeof(int64_t));
+  s.order = std::make_unique<int64_t[]>(E);
+  for (int64_t e = 0; e < E; ++e) s.order[cursor[r[e]]++] = e;  // stable: ties keep the order of the edges
+  return s;
+}
+
+void check(const Tensor& values, const Tensor& receiver, int64_t num_segments) {
+  check_floating(values, "values");
+  STD_TORCH_CHECK(values.dim() == 2, "values must have shape [E, width]");
+  STD_TORCH_CHECK(receiver.dim() == 1 && receiver.scalar_type() == ScalarType::Long, "receiver must be int64 [E]");
+  STD_TORCH_CHECK(values.size(0) == receiver.size(0), "values and receiver must have the same length");
+  STD_TORCH_CHECK(num_segments >= 0, "num_segments must not be negative");
+}
+
+int64_t grain(int64_t E, int64_t N, int64_t width) {
+  const int64_t work = 1 + (E + N) * width / (N > 0 ? N : 1);
+  return 1 + 32768 / work;
+}
+
+Tensor sum(const Tensor& values, const Tensor& receiver, int64_t num_segments) {
+  check(values, receiver, num_segments);
+  const Tensor v = dense(values), r = dense(receiver);
+  const int64_t E = v.size(0), width = v.size(1), N = num_segments;
+  const Segments s = make_segments(r.const_data_ptr<int64_t>(), E, N);
+  Tensor out = torch::stable::new_empty(v, {N, width});
+  for_dtype(v, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const T* in = v.const_data_ptr<T>();
+    T* o = out.mutable_data_ptr<T>();
+    torch::stable::parallel_for(0, N, grain(E, N, width), [&](int64_t begin, int64_t end) {
+      kernels_of<T>().segment_sum(in, s.order.get(), s.first.get(), width, o, begin, end);
+    });
+  });
+  return out;
+}
+
+std::tuple<Tensor, Tensor> max(const Tensor& values, const Tensor& receiver, int64_t num_segments) {
+  check(values, receiver, num_segments);
+  const Tensor v = dense(values), r = dense(receiver);
+  const int64_t E = v.size(0), width = v.size(1), N = num_segments;
+  const Segments s = make_segments(r.const_data_ptr<int64_t>(), E, N);
+  Tensor out = torch::stable::new_empty(v, {N, width});
+  Tensor where = torch::stable::new_empty(r, {N, width});
+  int64_t* w = where.mutable_data_ptr<int64_t>();
+  for_dtype(v, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const T* in = v.const_data_ptr<T>();
+    T* o = out.mutable_data_ptr<T>();
+    torch::stable::parallel_for(0, N, grain(E, N, width), [&](int64_t begin, int64_t end) {
+      kernels_of<T>().segment_max(in, s.order.get(), s.first.get(), width, o, w, begin, end);
+    });
+  });
+  return {out, where};
+}
+
+Tensor softmax(const Tensor& values, const Tensor& receiver, int64_t num_segments) {
+  check(values, receiver, num_segments);
+  const Tensor v = dense(values), r = dense(receiver);
+  const int64_t E = v.size(0), width = v.size(1), N = num_segments;
+  const Segments s = make_segments(r.const_data_ptr<int64_t>(), E, N);
+  Tensor out = torch::stable::new_empty(v, {E, width});
+  for_dtype(v, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const T* in = v.const_data_ptr<T>();
+    T* o = out.mutable_data_ptr<T>();
+    torch::stable::parallel_for(0, N, grain(4 * E, N, width), [&](int64_t begin, int64_t end) {
+      std::vector<T> scratch(2 * width);
+      kernels_of<T>().segment_softmax(in, s.order.get(), s.first.get(), width, o, scratch.data(), begin, end);
+    });
+  });
+  return out;
+}
+
+Tensor gather(const Tensor& values, const Tensor& receiver) {
+  check_floating(values, "values");
+  STD_TORCH_CHECK(values.dim() == 2, "values must have shape [N, width]");
+  STD_TORCH_CHECK(receiver.dim() == 1 && receiver.scalar_type() == ScalarType::Long, "receiver must be int64 [E]");
+  const Tensor v = dense(values), index = dense(receiver);
+  const int64_t E = index.size(0), N = v.size(0), width = v.size(1);
+  const int64_t* r = index.const_data_ptr<int64_t>();
+  check_indices(r, E, N);
+  Tensor out = torch::stable::new_empty(v, {E, width});
+  for_dtype(v, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const T* in = v.const_data_ptr<T>();
+    T* o = out.mutable_data_ptr<T>();
+    torch::stable::parallel_for(0, E, 1 + 32768 / (width + 1), [&](int64_t begin, int64_t end) {
+      if (width > 0)
+        for (int64_t e = begin; e < end; ++e) std::memcpy(o + e * width, in + r[e] * width, width * sizeof(T));
+    });
+  });
+  return out;
+}
+
+int64_t capability() { return cpu_capability(); }
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY(equitools, m) {
+  m.def("segment_sum(Tensor values, Tensor receiver, SymInt num_segments) -> Tensor");
+  m.def("segment_max(Tensor values, Tensor receiver, SymInt num_segments) -> (Tensor, Tensor)");
+  m.def("segment_softmax(Tensor values, Tensor receiver, SymInt num_segments) -> Tensor");
+  m.def("segment_gather(Tensor values, Tensor receiver) -> Tensor");
+  m.def("cpu_capability() -> int");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(equitools, CPU, m) {
+  m.impl("segment_sum", TORCH_BOX(&sum));
+  m.impl("segment_max", TORCH_BOX(&max));
+  m.impl("segment_softmax", TORCH_BOX(&softmax));
+  m.impl("segment_gather", TORCH_BOX(&gather));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(equitools, CompositeExplicitAutograd, m) {
+  m.impl("cpu_capability", TORCH_BOX(&capability));
+}
+
+}  // namespace equitools
