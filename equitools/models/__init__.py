@@ -1,0 +1,48 @@
+"""Networks on graphs of atoms, what is read out of them, and their files."""
+
+from __future__ import annotations
+
+from equitools.models.contract import Backbone, ModelConfig
+from equitools.models.egnn import EGNN, EGNNConfig
+from equitools.models.files import from_spec, load, read_metadata, save
+from equitools.models.heads import (
+    HEADS,
+    ClassHead,
+    DipoleHead,
+    Head,
+    HeadModel,
+    NodeVectorHead,
+    ScalarHead,
+    head_from_spec,
+)
+from equitools.models.potential import Potential
+from equitools.models.reference_energies import ReferenceEnergies
+from equitools.models.registry import PluginWarning, build, get, names, register
+from equitools.models.zbl import ZBLRepulsion
+
+__all__ = [
+    "EGNN",
+    "HEADS",
+    "Backbone",
+    "ClassHead",
+    "DipoleHead",
+    "EGNNConfig",
+    "Head",
+    "HeadModel",
+    "ModelConfig",
+    "NodeVectorHead",
+    "PluginWarning",
+    "Potential",
+    "ReferenceEnergies",
+    "ScalarHead",
+    "ZBLRepulsion",
+    "build",
+    "from_spec",
+    "get",
+    "head_from_spec",
+    "load",
+    "names",
+    "read_metadata",
+    "register",
+    "save",
+]
