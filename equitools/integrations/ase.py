@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +79,8 @@ class EquitoolsCalculator(Calculator):
     """
 
     name = "equitools"
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    # ASE declares it as a plain attribute, which ClassVar would contradict
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class EquitoolsCalculator(Calculator):
         self.device = _device(device)
         self.model = _prepare(model, self.device, _dtype(dtype))
         self.dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
-        self.cutoff = float(self.model.cutoff)
+        self.cutoff = float(self.model.cutoff)  # type: ignore[arg-type]
         self.species = tuple(int(z) for z in self.model.species)  # type: ignore[union-attr]
         self.skin = float(skin)
         self.compute_stress = compute_stress is not False
@@ -170,7 +171,9 @@ class EquitoolsCalculator(Calculator):
     ) -> None:
         """Fill ``results``, as ASE asks for; energies, forces and (where it exists) stress come together."""
         super().calculate(atoms, properties, system_changes)
-        structure: Atoms = self.atoms if atoms is None else atoms
+        structure = self.atoms
+        if structure is None:
+            raise CalculatorInputError("There are no atoms to calculate: attach the calculator to a structure.")
         stress = ["stress"] if self._has_stress(structure) else []
         self.results = self.evaluate(structure, [*properties, "energy", "forces", *stress])
 

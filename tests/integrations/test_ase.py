@@ -297,7 +297,7 @@ def test_variable_cell_relaxation():
     atoms.calc = toy()
     with BFGS(FrechetCellFilter(atoms), logfile=None) as run:
         assert run.run(fmax=1e-3, steps=300)
-    assert np.abs(atoms.get_stress()).max() < 1e-4
+    assert np.abs(atoms.get_stress()).max() < 3e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
