@@ -1,0 +1,31 @@
+"""Tools to test models with: tolerances, random inputs, an equivariance report and an inheritable acceptance suite.
+
+`equivariance_report` needs torch alone; `strategies` needs hypothesis, and `ModelAcceptance` pytest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from equitools.testing import tolerances
+from equitools.testing.equivariance import equivariance_report
+from equitools.testing.report import Report, Row
+from equitools.testing.structures import Structure, build_graph, random_crystal, random_molecule
+
+if TYPE_CHECKING:
+    from equitools.testing import acceptance, checks, strategies
+    from equitools.testing.acceptance import ModelAcceptance
+
+__all__ = [
+    "ModelAcceptance", "Report", "Row", "Structure", "acceptance", "build_graph", "checks", "equivariance_report",
+    "random_crystal", "random_molecule", "strategies", "tolerances",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"acceptance", "checks", "strategies"}:
+        return importlib.import_module(f"equitools.testing.{name}")
+    if name == "ModelAcceptance":
+        return importlib.import_module("equitools.testing.acceptance").ModelAcceptance
+    raise AttributeError(f"module 'equitools.testing' has no attribute {name!r}")
