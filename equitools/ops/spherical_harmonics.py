@@ -8,11 +8,13 @@ Legendre functions, e.g. Drautz, Phys. Rev. B 102, 024104 (2020)), which have no
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError, UnknownNameError, nearest
+from equitools.ops import backend
 
 __all__ = ["MAX_DEGREE", "NORMALIZATIONS", "spherical_harmonics", "spherical_harmonics_reference"]
 
@@ -36,7 +38,8 @@ def _solid_harmonics(lmax: int, vectors: Tensor, normalization: str) -> Tensor:
     """Return the homogeneous harmonic polynomials r^l Y_lm of ``vectors`` [..., 3], shape [..., (lmax + 1)**2]."""
     x, y, z = vectors.unbind(-1)
     squared = x * x + y * y + z * z
-    one = torch.ones_like(x)
+    # One, as a function of x with derivative zero: the gradient of degree 0 alone is zeros, not an error.
+    one = torch.where(torch.zeros_like(x, dtype=torch.bool), x, torch.ones_like(x))
     cosines, sines = [one], [torch.zeros_like(x)]  # real and imaginary part of (z + i x)^m
     for m in range(lmax):
         cosines.append(z * cosines[m] - x * sines[m])
@@ -91,6 +94,74 @@ def spherical_harmonics_reference(
     return _solid_harmonics(lmax, _unit_vectors(vectors) if normalize else vectors, normalization)
 
 
+def _third_order(
+    vectors: Tensor, grad: Tensor, cotangent: Tensor, spec: tuple[int, bool, int], a: Tensor, b: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Return the VJP of the compiled second derivative, by differentiating the reference three times."""
+    name = next(key for key, code in NORMALIZATIONS.items() if code == spec[2])
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [t if again and t.requires_grad else t.detach().requires_grad_() for t in (vectors, grad, cotangent)]
+        values = spherical_harmonics_reference(spec[0], inputs[0], spec[1], name)
+        (first,) = torch.autograd.grad(values, inputs[0], inputs[1], create_graph=True)
+        second = torch.autograd.grad(first, inputs[:2], inputs[2], create_graph=True, materialize_grads=True)
+        return torch.autograd.grad(
+            second, inputs, (a, b), create_graph=again, allow_unused=True, materialize_grads=True
+        )
+
+
+def _fold(batch: int, dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """Move vmap's batch dimension in front of the points and merge the two; repeat what is not batched."""
+    moved = [
+        t.movedim(d, 0) if d is not None else t.expand(batch, *t.shape) for t, d in zip(tensors, dims, strict=True)
+    ]
+    return [t.reshape(-1, t.shape[-1]) for t in moved]
+
+
+def _register() -> None:
+    """Tell torch the shapes, derivatives and vmap rules of the compiled operations."""
+    ops = torch.ops.equitools
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:-3])
+        ctx.spec = inputs[-3:]
+
+    def value_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return ops.spherical_harmonics_vjp(*ctx.saved_tensors, grad, *ctx.spec), None, None, None
+
+    def vjp_backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        return *ops.spherical_harmonics_vjp_vjp(*ctx.saved_tensors, cotangent, *ctx.spec), None, None, None
+
+    def vjp_vjp_backward(ctx: Any, a: Tensor, b: Tensor) -> tuple[Tensor | None, ...]:
+        return *_third_order(*ctx.saved_tensors, ctx.spec, a, b), None, None, None
+
+    def vmap_of(operation: Any, tensors: int) -> Any:
+        def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+            folded = _fold(info.batch_size, in_dims[:tensors], args[:tensors])
+            out = operation(*folded, *args[tensors:])
+            if isinstance(out, Tensor):
+                return out.unflatten(0, (info.batch_size, -1)), 0
+            return tuple(o.unflatten(0, (info.batch_size, -1)) for o in out), (0,) * len(out)
+
+        return rule
+
+    library = torch.library
+    name = "equitools::spherical_harmonics"
+    library.register_fake(name, lambda v, lmax, n, k: v.new_empty((v.shape[0], (lmax + 1) ** 2)))
+    library.register_fake(f"{name}_vjp", lambda v, g, lmax, n, k: v.new_empty(v.shape))
+    library.register_fake(f"{name}_vjp_vjp", lambda v, g, c, lmax, n, k: (v.new_empty(v.shape), g.new_empty(g.shape)))
+    library.register_autograd(name, value_backward, setup_context=save)
+    library.register_autograd(f"{name}_vjp", vjp_backward, setup_context=save)
+    library.register_autograd(f"{name}_vjp_vjp", vjp_vjp_backward, setup_context=save)
+    library.register_vmap(name, vmap_of(ops.spherical_harmonics, 1))
+    library.register_vmap(f"{name}_vjp", vmap_of(ops.spherical_harmonics_vjp, 2))
+    library.register_vmap(f"{name}_vjp_vjp", vmap_of(ops.spherical_harmonics_vjp_vjp, 3))
+
+
+if backend.extension_loaded():
+    _register()
+
+
 def _check(lmax: int, vectors: Tensor, normalization: str) -> None:
     if not isinstance(lmax, int) or isinstance(lmax, bool) or not 0 <= lmax <= MAX_DEGREE:
         raise ShapeError(f"spherical_harmonics: lmax must be an integer from 0 to {MAX_DEGREE}, but it is {lmax!r}.")
@@ -130,4 +201,8 @@ def spherical_harmonics(lmax: int, vectors: Tensor, normalize: bool = True, norm
         equals e3nn; equals scipy; orthonormal; rotation equivariance; parity; finite at zero.
     """
     _check(lmax, vectors, normalization)
-    return spherical_harmonics_reference(lmax, vectors, normalize, normalization)
+    if backend.choose("spherical_harmonics", vectors) == "reference":
+        return spherical_harmonics_reference(lmax, vectors, normalize, normalization)
+    points = vectors.reshape(-1, 3)
+    values = torch.ops.equitools.spherical_harmonics(points, lmax, bool(normalize), NORMALIZATIONS[normalization])
+    return values.reshape(*vectors.shape[:-1], (lmax + 1) ** 2)

@@ -1,0 +1,32 @@
+"""Layers with parameters. Public features are in e3nn's ``mul_ir`` order unless a layer is told otherwise."""
+
+from __future__ import annotations
+
+from equitools.nn.activation import MLP, Gate, NormActivation
+from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
+from equitools.nn.layout import to_ir_mul, to_mul_ir
+from equitools.nn.linear import Linear
+from equitools.nn.message_passing import InteractionBlock, ProductBlock
+from equitools.nn.norm import EquivariantLayerNorm
+from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
+from equitools.nn.tensor_product import SymmetricContraction, TensorProductConv
+
+__all__ = [
+    "MLP",
+    "BesselBasis",
+    "EquivariantLayerNorm",
+    "Gate",
+    "GaussianBasis",
+    "InteractionBlock",
+    "Linear",
+    "NormActivation",
+    "PolynomialEnvelope",
+    "ProductBlock",
+    "SpeciesEmbedding",
+    "SpeciesIndex",
+    "SymmetricContraction",
+    "TensorProductConv",
+    "species_index",
+    "to_ir_mul",
+    "to_mul_ir",
+]

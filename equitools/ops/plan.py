@@ -1,0 +1,284 @@
+"""Plans: what an operation computes, as small immutable tables that every backend reads.
+
+A plan is made from irreps alone. It holds no parameters and is not part of a module's ``state_dict``; its tables are
+float64 and are cast when they are used, so that a module that was built in float32 and then ``.double()``d is exact to
+float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equitools.errors import IrrepsError
+from equitools.groups import Irrep, Irreps, clebsch_gordan
+
+__all__ = ["Path", "Plan", "SymmetricContractionPlan", "TensorProductPlan"]
+
+
+class Plan:
+    """Base of all plans: named float64 tables, cast once for each dtype and device, and a hash of what they say."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self.hash = hashlib.sha256(description.encode()).hexdigest()[:16]
+        self._tables: dict[str, Tensor] = {}
+        self._cast: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
+
+    def table(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Return a table on a device and in a dtype; the cast is kept. Treat it as read-only."""
+        key = (name, device, dtype)
+        found = self._cast.get(key)
+        if found is None:
+            table = self._tables[name]
+            found = table.to(device=device, dtype=dtype if table.is_floating_point() else None)
+            self._cast[key] = found
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Plan) and self.description == other.description
+
+    def __hash__(self) -> int:
+        return hash(self.description)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.description}, hash={self.hash})"
+
+    def __deepcopy__(self, memo: object) -> Plan:
+        return self  # immutable
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_cast": {}}  # a device's copies do not travel
+
+
+@dataclass(frozen=True)
+class Path:
+    """One path of a product: which input block meets which edge block and what comes out.
+
+    Attributes:
+        index1: Block of the first irreps.
+        index2: Block of the second irreps.
+        irrep: What comes out.
+        mul1: Multiplicity of the first block, and of the output.
+        mul2: Multiplicity of the second block.
+        weight_start: Where its ``mul1 · mul2`` weights begin.
+        coefficient: e3nn's "component"/"element" normalisation, √((2l+1) / mul2).
+    """
+
+    index1: int
+    index2: int
+    irrep: Irrep
+    mul1: int
+    mul2: int
+    weight_start: int
+    coefficient: float
+
+
+class TensorProductPlan(Plan):
+    """The channelwise ("uvu") product of node features with edge attributes.
+
+    Paths come from nested loops over (irreps_in, irreps_edge, l ascending) and are kept where l and parity occur in
+    ``irreps_out``. Each path has an output block of its own; the blocks are stably sorted as ``Irreps.sort`` does.
+
+    Args:
+        irreps_in: Node features.
+        irreps_edge: Edge attributes.
+        irreps_out: What may come out; its multiplicities do not matter. ``None``: everything.
+
+    Attributes:
+        paths: The paths, in the order of generation, which is the order of the weights.
+        order: ``order[k]`` is the path whose output is block k of ``irreps_out``.
+        irreps_out: The sorted output irreps, one block a path.
+        weight_numel: Number of weights of one edge.
+
+    Raises:
+        IrrepsError: Nothing that was asked for can be produced.
+    """
+
+    def __init__(self, irreps_in: Irreps | str, irreps_edge: Irreps | str, irreps_out: Irreps | str | None = None) -> None:
+        self.irreps_in, self.irreps_edge = Irreps(irreps_in), Irreps(irreps_edge)
+        allowed = None if irreps_out is None else {ir for _, ir in Irreps(irreps_out)}
+        super().__init__(f"{self.irreps_in} x {self.irreps_edge} -> {'all' if allowed is None else sorted(map(str, allowed))}")
+        paths: list[Path] = []
+        start = 0
+        for (i1, (mul1, ir1)), (i2, (mul2, ir2)) in itertools.product(enumerate(self.irreps_in), enumerate(self.irreps_edge)):
+            for ir in ir1 * ir2:
+                if mul1 and mul2 and (allowed is None or ir in allowed):
+                    paths.append(Path(i1, i2, ir, mul1, mul2, start, math.sqrt(ir.dim / mul2)))
+                    start += mul1 * mul2
+        if not paths:
+            raise IrrepsError(
+                f"The product of '{self.irreps_in}' with '{self.irreps_edge}' cannot produce any of "
+                f"'{Irreps(irreps_out) if irreps_out is not None else 'anything'}'. Ask for irreps l, p with "
+                "|l1 − l2| ≤ l ≤ l1 + l2 and p = p1 · p2."
+            )
+        self.paths = tuple(paths)
+        self.weight_numel = start
+        ordered = Irreps([(path.mul1, path.irrep) for path in paths]).sort()
+        self.irreps_out = Irreps(ordered.irreps)
+        self.order = tuple(int(k) for k in ordered.inv)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all input blocks have one multiplicity and the edge blocks have multiplicity 1: the fused form."""
+        return len({mul for mul, _ in self.irreps_in}) == 1 and all(mul == 1 for mul, _ in self.irreps_edge)
+
+    @functools.cached_property
+    def blocks(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """For each used input block, the paths that start from it."""
+        used = sorted({path.index1 for path in self.paths})
+        return tuple((i1, tuple(p for p, path in enumerate(self.paths) if path.index1 == i1)) for i1 in used)
+
+    def coupling(self, path: int) -> Tensor:
+        """Return the coupling tensor of one path, normalised, ``[2l1+1, 2l2+1, 2l3+1]`` float64."""
+        p = self.paths[path]
+        l1, l2 = self.irreps_in[p.index1].ir.l, self.irreps_edge[p.index2].ir.l
+        return clebsch_gordan(l1, l2, p.irrep.l) * p.coefficient
+
+    def prepare_fused(self) -> None:
+        """Fill the tables of the fused form; does nothing the second time.
+
+        ``edge_to_matrix``: one GEMM turns edge attributes into, for each input block, the matrix M[m3 of all its paths,
+        m1]. ``row_to_path``: which path a row belongs to, one-hot. ``rows``: the order of rows after sorting.
+        """
+        if "rows" in self._tables:
+            return
+        edge_slices = self.irreps_edge.slices()
+        columns, row_path, first_row = [], [], {}
+        for i1, paths in self.blocks:
+            dim1 = self.irreps_in[i1].ir.dim
+            for p in paths:
+                path = self.paths[p]
+                first_row[p] = len(row_path)
+                row_path += [p] * path.irrep.dim
+                block = torch.zeros(self.irreps_edge.dim, path.irrep.dim, dim1, dtype=torch.float64)
+                block[edge_slices[path.index2]] = self.coupling(p).permute(1, 2, 0)
+                columns.append(block.flatten(1))
+        self._tables["edge_to_matrix"] = torch.cat(columns, 1).contiguous()
+        one_hot = torch.zeros(len(row_path), len(self.paths), dtype=torch.float64)
+        one_hot[torch.arange(len(row_path)), torch.tensor(row_path)] = 1.0
+        self._tables["row_to_path"] = one_hot
+        self._tables["rows"] = torch.tensor(
+            [first_row[p] + m for p in self.order for m in range(self.paths[p].irrep.dim)], dtype=torch.int64
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _trees(irreps_in: str, correlation: int) -> dict[Irrep, list[np.ndarray]]:
+    """All left-to-right couplings of ``correlation`` copies of the input, by what comes out: [d, …, d, 2l+1]."""
+    irreps = Irreps(irreps_in)
+    if correlation == 1:
+        trees: dict[Irrep, list[np.ndarray]] = {}
+        for (_, ir), piece in zip(irreps, irreps.slices(), strict=True):
+            unit = np.zeros((irreps.dim, ir.dim))
+            unit[piece] = np.eye(ir.dim)
+            trees.setdefault(ir, []).append(unit)
+        return trees
+    lmax = irreps.lmax * correlation
+    grown: dict[Irrep, list[np.ndarray]] = {}
+    for left_ir, lefts in _trees(irreps_in, correlation - 1).items():
+        for (_, ir), piece in zip(irreps, irreps.slices(), strict=True):
+            for out in left_ir * ir:
+                if out.l > lmax:
+                    continue
+                cg = clebsch_gordan(left_ir.l, ir.l, out.l).numpy() * math.sqrt(out.dim)
+                for left in lefts:
+                    tree = np.zeros((*left.shape[:-1], irreps.dim, out.dim))
+                    tree[..., piece, :] = np.einsum("...a,abc->...bc", left, cg)
+                    grown.setdefault(out, []).append(tree)
+    return grown
+
+
+@functools.lru_cache(maxsize=64)
+def _symmetric_basis(irreps_in: str, correlation: int, out: Irrep) -> np.ndarray:
+    """Orthonormal, permutation-symmetric equivariant maps: ``[paths, d, …, d, 2l+1]``.
+
+    The trees are symmetrised over their arguments and made orthonormal one after the other (Gram–Schmidt, twice, in a
+    fixed order), which keeps the independent ones. Unlike a singular value decomposition this has no free signs, so that
+    weights mean the same on every machine.
+    """
+    irreps = Irreps(irreps_in)
+    kept: list[np.ndarray] = []
+    shape = (*[irreps.dim] * correlation, out.dim)
+    permutations = list(itertools.permutations(range(correlation)))
+    for tree in _couple_to(irreps_in, correlation, out):
+        symmetric = sum(np.transpose(tree, (*p, correlation)) for p in permutations) / len(permutations)
+        vector = np.asarray(symmetric).reshape(-1)
+        scale = np.linalg.norm(tree)
+        if np.linalg.norm(vector) < 1e-8 * scale:
+            continue
+        vector = vector / np.linalg.norm(vector)
+        for _ in range(2):
+            for other in kept:
+                vector = vector - other * (other @ vector)
+        length = np.linalg.norm(vector)
+        if length > 1e-6:
+            kept.append(vector / length)
+    return np.array(kept).reshape(len(kept), *shape)
+
+
+def _couple_to(irreps_in: str, correlation: int, out: Irrep) -> list[np.ndarray]:
+    """The trees that end in ``out``; the last coupling is made only where it leads there."""
+    if correlation == 1:
+        return _trees(irreps_in, 1).get(out, [])
+    irreps = Irreps(irreps_in)
+    found = []
+    for left_ir, lefts in _trees(irreps_in, correlation - 1).items():
+        for (_, ir), piece in zip(irreps, irreps.slices(), strict=True):
+            if out not in set(left_ir * ir):
+                continue
+            cg = clebsch_gordan(left_ir.l, ir.l, out.l).numpy() * math.sqrt(out.dim)
+            for left in lefts:
+                tree = np.zeros((*left.shape[:-1], irreps.dim, out.dim))
+                tree[..., piece, :] = np.einsum("...a,abc->...bc", left, cg)
+                found.append(tree)
+    return found
+
+
+class SymmetricContractionPlan(Plan):
+    """The many-body product basis: all independent symmetric products of 1 … ν copies of a feature.
+
+    Args:
+        irreps_in: One copy of each irrep that a channel holds, for example ``0e + 1o + 2e + 3o`` (multiplicities do not
+            matter).
+        irreps_out: What comes out of each channel, one copy each.
+        correlation: ν, the largest number of factors, at least 1.
+
+    Attributes:
+        num_paths: ``num_paths[k][ν-1]`` is the number of independent paths of block k of ``irreps_out`` with ν factors.
+
+    Raises:
+        IrrepsError: Repeated irreps, a correlation below 1, or an output that no product reaches.
+    """
+
+    def __init__(self, irreps_in: Irreps | str, irreps_out: Irreps | str, correlation: int) -> None:
+        self.irreps_in = Irreps([(1, ir) for mul, ir in Irreps(irreps_in) if mul])
+        self.irreps_out = Irreps([(1, ir) for mul, ir in Irreps(irreps_out) if mul])
+        self.correlation = correlation
+        for what, irreps in (("irreps_in", self.irreps_in), ("irreps_out", self.irreps_out)):
+            if len({ir for _, ir in irreps}) != len(irreps) or not len(irreps):
+                raise IrrepsError(f"{what} of a symmetric contraction must hold each irrep once, '{irreps}' does not.")
+        if correlation < 1:
+            raise IrrepsError(f"The correlation must be at least 1, it is {correlation}.")
+        super().__init__(f"sym^{correlation}({self.irreps_in}) -> {self.irreps_out}")
+        counts: list[tuple[int, ...]] = []
+        for k, (_, ir) in enumerate(self.irreps_out):
+            bases = [_symmetric_basis(str(self.irreps_in), nu, ir) for nu in range(1, correlation + 1)]
+            counts.append(tuple(len(basis) for basis in bases))
+            if not any(counts[-1]):
+                raise IrrepsError(
+                    f"No product of up to {correlation} factors of '{self.irreps_in}' gives {ir}. Raise the correlation or "
+                    "change its parity: a product of spherical harmonics 0e, 1o, 2e, … gives only parity (−1)^(sum of l)."
+                )
+            for nu, basis in enumerate(bases, 1):
+                # The variance of a symmetric unit tensor contracted with ν unit normal vectors is about 1/dim out.
+                table = torch.from_numpy(basis * math.sqrt(ir.dim))
+                self._tables[f"{k}.{nu}"] = table.movedim(-1, 1).contiguous()  # [paths, 2l+1, d, …, d]
+        self.num_paths = tuple(counts)
