@@ -3,7 +3,7 @@
 torch is no build requirement. Its headers come from the environment that the package is installed into, also when pip
 builds in an isolated one. Without them, or without a C++ compiler, the package is installed without kernels, and
 ``equitools/_build.json`` keeps the reason for ``equitools info``. The library reaches torch through its stable binary
-interface only and links against nothing: torch is loaded before it.
+interface only, so that one binary serves every torch since 2.10; torch is loaded before it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def site_packages() -> list[Path]:
     for folder in list(folders):
         for pth in sorted(folder.glob("*.pth")):
             lines = pth.read_text(encoding="utf-8", errors="replace").splitlines()
-            folders += [folder / line.strip() for line in lines if line.strip() and not line.startswith(("#", "import"))]
+            folders += [
+                folder / line.strip() for line in lines if line.strip() and not line.startswith(("#", "import"))
+            ]
     return list(dict.fromkeys(folders))
 
 
@@ -140,9 +142,12 @@ class BuildExt(build_ext):
             jobs.append([*COMPILER, *flags, "-c", str(ROOT / source), "-o", str(out)])
         with concurrent.futures.ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(run, jobs))
-        undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+        if sys.platform == "darwin":
+            link = ["-undefined", "dynamic_lookup"]
+        else:  # Python keeps torch's symbols private; naming the library, without a path, finds the one that is loaded
+            link = [f"-L{TORCH / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu"]
         fresh = target.with_suffix(".partial")
-        run([*COMPILER, "-shared", *(job[-1] for job in jobs), *undefined, "-o", str(fresh)])
+        run([*COMPILER, "-shared", *(job[-1] for job in jobs), *link, "-o", str(fresh)])
         fresh.replace(target)  # a process that has the old library open keeps it
 
 

@@ -199,8 +199,8 @@ def choose(operation: str, tensor: torch.Tensor) -> str:
     if not torch.compiler.is_compiling() and obstacle not in _reported:
         _reported.add(obstacle)
         warnings.warn(
-            f"{operation} runs on the reference path in plain torch: {obstacle}. (Said once; use_backend('reference') or "
-            "EQUITOOLS_BACKEND=reference asks for this path and silences the warning.)",
+            f"{operation} runs on the reference path in plain torch: {obstacle}. (Said once; EQUITOOLS_BACKEND=reference "
+            "or use_backend('reference') asks for this path and silences the warning.)",
             BackendFallbackWarning,
             stacklevel=3,
         )

@@ -87,7 +87,7 @@ def _softmax_compiled(values: Tensor, receiver: Tensor, num_segments: int) -> Te
     return torch.ops.equitools.segment_softmax(_flat(values), receiver, num_segments).reshape(values.shape)
 
 
-def _gather_compiled(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
+def _gather_compiled(values: Tensor, receiver: Tensor, _num_segments: int) -> Tensor:
     out = torch.ops.equitools.segment_gather(_flat(values), receiver)
     return out.reshape(receiver.shape[0], *values.shape[1:])
 
@@ -136,7 +136,7 @@ def _softmax_reference(values: Tensor, receiver: Tensor, num_segments: int) -> T
     return exponentials / _sum_reference(exponentials, receiver, num_segments).index_select(0, receiver)
 
 
-def _gather_reference(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
+def _gather_reference(values: Tensor, receiver: Tensor, _num_segments: int) -> Tensor:
     return values.index_select(0, receiver)
 
 
@@ -152,7 +152,7 @@ def _register() -> None:
     """Tell torch the shapes and derivatives of the compiled operations."""
     ops = torch.ops.equitools
 
-    def save_receiver(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def save_receiver(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
         ctx.save_for_backward(inputs[1])
         ctx.rows = inputs[0].shape[0]
 
@@ -182,9 +182,9 @@ def _register() -> None:
         return out * (grad - ops.segment_gather(inner, receiver)), None, None
 
     library = torch.library
-    library.register_fake("equitools::segment_sum", lambda v, r, n: v.new_empty((n, v.shape[1])))
+    library.register_fake("equitools::segment_sum", lambda v, _, n: v.new_empty((n, v.shape[1])))
     library.register_fake("equitools::segment_gather", lambda v, r: v.new_empty((r.shape[0], v.shape[1])))
-    library.register_fake("equitools::segment_softmax", lambda v, r, n: v.new_empty(v.shape))
+    library.register_fake("equitools::segment_softmax", lambda v, *_: v.new_empty(v.shape))
     library.register_fake(
         "equitools::segment_max", lambda v, r, n: (v.new_empty((n, v.shape[1])), r.new_empty((n, v.shape[1])))
     )

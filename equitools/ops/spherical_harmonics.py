@@ -122,7 +122,7 @@ def _register() -> None:
     """Tell torch the shapes, derivatives and vmap rules of the compiled operations."""
     ops = torch.ops.equitools
 
-    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def save(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
         ctx.save_for_backward(*inputs[:-3])
         ctx.spec = inputs[-3:]
 
@@ -133,7 +133,8 @@ def _register() -> None:
         return *ops.spherical_harmonics_vjp_vjp(*ctx.saved_tensors, cotangent, *ctx.spec), None, None, None
 
     def vjp_vjp_backward(ctx: Any, a: Tensor, b: Tensor) -> tuple[Tensor | None, ...]:
-        return *_third_order(*ctx.saved_tensors, ctx.spec, a, b), None, None, None
+        vectors, grad, cotangent = ctx.saved_tensors
+        return *_third_order(vectors, grad, cotangent, ctx.spec, a, b), None, None, None
 
     def vmap_of(operation: Any, tensors: int) -> Any:
         def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
@@ -147,9 +148,9 @@ def _register() -> None:
 
     library = torch.library
     name = "equitools::spherical_harmonics"
-    library.register_fake(name, lambda v, lmax, n, k: v.new_empty((v.shape[0], (lmax + 1) ** 2)))
-    library.register_fake(f"{name}_vjp", lambda v, g, lmax, n, k: v.new_empty(v.shape))
-    library.register_fake(f"{name}_vjp_vjp", lambda v, g, c, lmax, n, k: (v.new_empty(v.shape), g.new_empty(g.shape)))
+    library.register_fake(name, lambda v, lmax, *_: v.new_empty((v.shape[0], (lmax + 1) ** 2)))
+    library.register_fake(f"{name}_vjp", lambda v, *_: v.new_empty(v.shape))
+    library.register_fake(f"{name}_vjp_vjp", lambda v, g, *_: (v.new_empty(v.shape), g.new_empty(g.shape)))
     library.register_autograd(name, value_backward, setup_context=save)
     library.register_autograd(f"{name}_vjp", vjp_backward, setup_context=save)
     library.register_autograd(f"{name}_vjp_vjp", vjp_vjp_backward, setup_context=save)
