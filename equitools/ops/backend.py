@@ -14,7 +14,6 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +42,8 @@ _COMPILED_DTYPES = (torch.float32, torch.float64)
 _CAPABILITIES = ("baseline", "AVX2", "AVX-512")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-_requested: ContextVar[str] = ContextVar("equitools_backend", default="")
+# A plain module variable, so that torch.compile can guard on it. It holds for all threads of the process.
+_requested = ""
 _reported: set[str] = set()
 
 
@@ -138,16 +138,15 @@ def requested_backend() -> str:
     Raises:
         BackendError: The environment variable names an unknown backend or one that is not active here.
     """
-    inner = _requested.get()
-    if inner:
-        return inner
+    if _requested:
+        return _requested
     name = os.environ.get("EQUITOOLS_BACKEND", "")
     return _check_name(name, "EQUITOOLS_BACKEND") if name else "auto"
 
 
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Run the operations inside the ``with`` block on one backend.
+    """Run the operations inside the ``with`` block on one backend, in all threads of the process.
 
     Args:
         name: ``"reference"`` (plain torch), ``"cpu"`` (the compiled kernels; a call that they cannot do is an error),
@@ -157,11 +156,12 @@ def use_backend(name: str) -> Iterator[None]:
     Raises:
         BackendError: The name is unknown, or that backend is not active here.
     """
-    token = _requested.set(_check_name(name, "use_backend"))
+    global _requested  # noqa: PLW0603 - the one piece of state, restored on leaving
+    outer, _requested = _requested, _check_name(name, "use_backend")
     try:
         yield
     finally:
-        _requested.reset(token)
+        _requested = outer
 
 
 def _obstacle(tensor: torch.Tensor) -> str:
@@ -199,8 +199,8 @@ def choose(operation: str, tensor: torch.Tensor) -> str:
     if not torch.compiler.is_compiling() and obstacle not in _reported:
         _reported.add(obstacle)
         warnings.warn(
-            f"{operation} runs on the reference path in plain torch: {obstacle}. (Said once; EQUITOOLS_BACKEND=reference "
-            "or use_backend('reference') asks for this path and silences the warning.)",
+            f"{operation} runs on the reference path in plain torch: {obstacle}. (Said once; "
+            "EQUITOOLS_BACKEND=reference or use_backend('reference') asks for this path and silences the warning.)",
             BackendFallbackWarning,
             stacklevel=3,
         )

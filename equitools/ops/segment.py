@@ -152,7 +152,7 @@ def _register() -> None:
     """Tell torch the shapes and derivatives of the compiled operations."""
     ops = torch.ops.equitools
 
-    def save_receiver(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+    def save_receiver(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - torch names it
         ctx.save_for_backward(inputs[1])
         ctx.rows = inputs[0].shape[0]
 

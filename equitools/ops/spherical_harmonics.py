@@ -122,7 +122,7 @@ def _register() -> None:
     """Tell torch the shapes, derivatives and vmap rules of the compiled operations."""
     ops = torch.ops.equitools
 
-    def save(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - torch names it
         ctx.save_for_backward(*inputs[:-3])
         ctx.spec = inputs[-3:]
 
