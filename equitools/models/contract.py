@@ -139,6 +139,7 @@ class Backbone(torch.nn.Module):
                 f"Use {self.config_class.__name__}(cutoff=..., species=...), or equitools.models.build(name, ...)."
             )
         self.config = config
+        self.training_summary: dict[str, Any] = {}
 
     @property
     def cutoff(self) -> float:

@@ -22,7 +22,7 @@ from equitools._version import __version__
 from equitools.errors import CheckpointError, ConfigError, EquitoolsError, ShapeError, UnknownNameError
 from equitools.groups import Convention
 from equitools.models import registry
-from equitools.models.contract import float_dtype
+from equitools.models.contract import Backbone, float_dtype
 from equitools.models.heads import HeadModel, head_from_spec
 from equitools.models.potential import Potential
 
@@ -41,6 +41,7 @@ UNITS = {
     "time": "fs",
 }
 
+Model = Backbone | Potential | HeadModel
 Contents = tuple[dict[str, Any], dict[str, torch.Tensor]]
 
 UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, torch.Tensor]], Contents]] = {}
@@ -50,7 +51,7 @@ _KEY = "equitools"
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
-def from_spec(spec: Mapping[str, Any]) -> torch.nn.Module:
+def from_spec(spec: Mapping[str, Any]) -> Model:
     """Build a module with fresh weights from what ``model.spec()`` returned.
 
     Args:
@@ -136,7 +137,7 @@ def load(
     path: str | os.PathLike[str],
     device: str | torch.device = "cpu",
     dtype: torch.dtype | str | None = None,
-) -> torch.nn.Module:
+) -> Model:
     """Read a model from a file; nothing in it is executed.
 
     Args:
@@ -229,7 +230,8 @@ def _check_convention(path: str | os.PathLike[str], stored: Any) -> None:
     ]
     raise CheckpointError(
         f"{path} was written in another convention for irreps than {CONVENTION} "
-        f"({'; '.join(different) or 'extra keys'}), so its weights would mean something else here. Convert it with the program that wrote it."
+        f"({'; '.join(different) or 'extra keys'}), so its weights would mean something else here. Convert it with "
+        "the program that wrote it."
     )
 
 

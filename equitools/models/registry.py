@@ -74,8 +74,8 @@ def _origin(cls: type) -> tuple[str, str]:
 def _load_plugins() -> None:
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
         key = (point.name, point.value)
-        if key in _tried:
-            continue
+        if key in _tried or point.value.partition(":")[0] in _BUILTIN.values():
+            continue  # our own are imported when they are asked for
         _tried.add(key)
         try:
             target = point.load()
@@ -88,7 +88,7 @@ def _load_plugins() -> None:
                 f"the plugin {point.name!r}{package} (entry point {point.value!r} in {ENTRY_POINT_GROUP!r}) "
                 f"could not be loaded and is left out: {type(error).__name__}: {error}",
                 PluginWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
 
