@@ -89,13 +89,15 @@ class ModelAcceptance:
         if isinstance(model, Backbone):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return Potential(model, reference_energies={z: self.reference_energies.get(z, 0.0) for z in model.species})
+                return Potential(
+                    model, reference_energies={z: self.reference_energies.get(z, 0.0) for z in model.species}
+                )
         if "energy" not in plain_outputs(model, self._graph(model, self.molecules()[:1])):
             pytest.skip("the model gives no energy")
         return model
 
     @staticmethod
-    def _graph(model: torch.nn.Module, structures: Sequence[Structure]):  # noqa: ANN205 - a Graph
+    def _graph(model: torch.nn.Module, structures: Sequence[Structure]):
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         return build_graph(structures, model_cutoff(model), dtype)
 
@@ -126,7 +128,9 @@ class ModelAcceptance:
             checks.check_batching(candidate, self.molecules())
             if self.crystals():
                 crystal = self.crystals()[0]
-                checks.check_batching(candidate, [crystal, *self.crystals(), crystal.strained(0.02 * torch.eye(3).double())])
+                checks.check_batching(
+                    candidate, [crystal, *self.crystals(), crystal.strained(0.02 * torch.eye(3).double())]
+                )
 
     def test_separation(self, model: torch.nn.Module, potential: torch.nn.Module) -> None:
         """Two molecules 40 Å apart in one graph are two molecules."""
@@ -151,7 +155,9 @@ class ModelAcceptance:
         if not self.crystals():
             pytest.skip("the model takes no periodic structures")
         for crystal in self.crystals():
-            if "stress" not in plain_outputs(at_dtype(potential, torch.float64), build_graph([crystal], model_cutoff(potential))):
+            if "stress" not in plain_outputs(
+                at_dtype(potential, torch.float64), build_graph([crystal], model_cutoff(potential))
+            ):
                 pytest.skip("the model gives no stress")
             differences.check_stress(potential, crystal)
 

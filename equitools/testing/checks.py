@@ -51,7 +51,9 @@ def _compare(
     worst = 0.0
     for name, value in wanted.items():
         if name not in got:
-            raise CheckFailedError(heading, f"The output {name!r} is there in one case and missing in the other. {hint}")
+            raise CheckFailedError(
+                heading, f"The output {name!r} is there in one case and missing in the other. {hint}"
+            )
         scale = wanted["interaction_energy"] if name == "energy" and "interaction_energy" in wanted else value
         absolute, relative = tolerances.relative_error(got[name], value, dtype, tolerances.rms(scale))
         if not relative <= tolerance[dtype]:
@@ -64,7 +66,9 @@ def _compare(
     return worst
 
 
-def check_batching(model: torch.nn.Module, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> float:
+def check_batching(
+    model: torch.nn.Module, structures: Sequence[Structure], dtype: torch.dtype = torch.float64
+) -> float:
     """Fail where a structure gives other outputs in a batch than alone."""
     ready = at_dtype(model, dtype)
     options = call_options(ready, structures)
@@ -76,7 +80,11 @@ def check_batching(model: torch.nn.Module, structures: Sequence[Structure], dtyp
 
 
 def check_separation(
-    model: torch.nn.Module, first: Structure, second: Structure, distance: float = 40.0, dtype: torch.dtype = torch.float64
+    model: torch.nn.Module,
+    first: Structure,
+    second: Structure,
+    distance: float = 40.0,
+    dtype: torch.dtype = torch.float64,
 ) -> float:
     """Fail where two molecules ``distance`` Å apart in one graph are not the two molecules.
 
@@ -97,7 +105,9 @@ def check_separation(
         },
     )
     options = call_options(ready, [pair])
-    got, one, two = (plain_outputs(ready, build_graph([each], cutoff, dtype), options) for each in (pair, first, second))
+    got, one, two = (
+        plain_outputs(ready, build_graph([each], cutoff, dtype), options) for each in (pair, first, second)
+    )
     wanted = {}
     for name, behaviour in behaviours_of(ready, got).items():
         if behaviour.level == "node":
@@ -105,7 +115,9 @@ def check_separation(
             wanted[name] = torch.cat([one[name], moved])
         elif name in {"energy", "interaction_energy", "virial"}:
             wanted[name] = one[name] + two[name]
-    hint = f"Atoms {distance:g} Å apart feel each other: look for means over a graph, or for positions without a cutoff."
+    hint = (
+        f"Atoms {distance:g} Å apart feel each other: look for means over a graph, or for positions without a cutoff."
+    )
     return _compare("separation", {k: got[k] for k in wanted}, wanted, tolerances.SEPARATION, dtype, hint)
 
 
@@ -271,7 +283,9 @@ def check_precision(model: torch.nn.Module, structures: Sequence[Structure]) -> 
     )
 
 
-def check_backends(model: torch.nn.Module, structures: Sequence[Structure], dtype: torch.dtype = torch.float64) -> float:
+def check_backends(
+    model: torch.nn.Module, structures: Sequence[Structure], dtype: torch.dtype = torch.float64
+) -> float:
     """Fail where the compiled kernels and the reference disagree; 0 where no kernels are active."""
     ready = at_dtype(model, dtype)
     graph = build_graph(structures, model_cutoff(ready), dtype)

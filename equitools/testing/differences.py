@@ -95,9 +95,7 @@ def _quotients(model: torch.nn.Module, displaced: Sequence[Sequence[Structure]])
 _STENCIL = (-2 * STEP, -STEP, STEP, 2 * STEP)
 
 
-def compare_forces(
-    model: torch.nn.Module, structure: Structure, max_components: int = 24, seed: int = 0
-) -> Difference:
+def compare_forces(model: torch.nn.Module, structure: Structure, max_components: int = 24, seed: int = 0) -> Difference:
     """Compare forces with four-point differences of the energy, in float64.
 
     Args:

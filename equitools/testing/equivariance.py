@@ -42,7 +42,9 @@ def model_cutoff(model: torch.nn.Module, fallback: float | None = None) -> float
     if cutoff is None:
         cutoff = fallback
     if cutoff is None:
-        raise EquitoolsError(f"{type(model).__name__} has no attribute 'cutoff' (Å); set it, so that edges can be found.")
+        raise EquitoolsError(
+            f"{type(model).__name__} has no attribute 'cutoff' (Å); set it, so that edges can be found."
+        )
     return float(cutoff)
 
 

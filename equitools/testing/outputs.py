@@ -92,7 +92,9 @@ def plain_outputs(model: torch.nn.Module, graph: Graph, options: Mapping[str, An
     """
     outputs = model(graph, **(options or {}))
     if not isinstance(outputs, Mapping):
-        raise ShapeError(f"{type(model).__name__}(graph) must return a dict of tensors, but gave {type(outputs).__name__}.")
+        raise ShapeError(
+            f"{type(model).__name__}(graph) must return a dict of tensors, but gave {type(outputs).__name__}."
+        )
     return {k: v.detach().to("cpu", torch.float64) for k, v in outputs.items() if isinstance(v, Tensor)}
 
 

@@ -158,7 +158,9 @@ class Report:
         header = ("transformation", "output", "error", "unit", "relative", "tolerance", "verdict")
         lines = [header, *(_cells(row) for row in self.rows)]
         widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
-        table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
         table.insert(1, "  ".join("─" * width for width in widths))
         return "\n".join(
             [

@@ -101,7 +101,9 @@ def build_graph(
         # ASE gives a molecule a zero cell; the graph takes None for the same thing
         periodic = bool(structure.pbc.any())
         arguments: dict[str, Any] = {"cell": structure.cell, "pbc": structure.pbc} if periodic else {}
-        graph = Graph.from_arrays(structure.positions, structure.atomic_numbers, cutoff=cutoff, dtype=dtype, **arguments)
+        graph = Graph.from_arrays(
+            structure.positions, structure.atomic_numbers, cutoff=cutoff, dtype=dtype, **arguments
+        )
         if structure.extras:
             extras = {k: v.to(dtype) if v.is_floating_point() else v for k, v in structure.extras.items()}
             graph = graph.replace(extras=extras, extra_levels=dict(structure.extra_levels))
