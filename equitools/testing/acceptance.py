@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from equitools.errors import EquitoolsError
+from equitools.graph import Graph
 from equitools.models import Backbone, Potential, load, save
 from equitools.testing import checks, differences
-from equitools.testing.equivariance import at_dtype, model_cutoff
+from equitools.testing.equivariance import at_dtype, model_cutoff, model_dtype
 from equitools.testing.outputs import call_options, plain_outputs
 from equitools.testing.structures import Structure, build_graph, random_crystal, random_molecule
 
@@ -67,13 +68,17 @@ class ModelAcceptance:
         """Make the model: a `Backbone`, a `Potential`, a head model, or anything that maps a graph to a dict."""
         raise EquitoolsError(f"{type(self).__name__} must define build(self) and return the model to test.")
 
+    def dress(self, structure: Structure) -> Structure:
+        """Add the extra inputs (velocities, a charge) that the model needs; override where it needs some."""
+        return structure
+
     def molecules(self) -> list[Structure]:
-        """Return three structures without a cell, of different sizes; override to add extra inputs."""
-        return [random_molecule(self.species, size, seed) for seed, size in ((1, 6), (2, 4), (3, 2))]
+        """Return three structures without a cell, of different sizes."""
+        return [self.dress(random_molecule(self.species, size, seed)) for seed, size in ((1, 6), (2, 4), (3, 2))]
 
     def crystals(self) -> list[Structure]:
         """Return periodic structures with cells smaller than a usual cutoff; empty if `periodic` is False."""
-        return [random_crystal(self.species, 3, seed=1)] if self.periodic else []
+        return [self.dress(random_crystal(self.species, 3, seed=1))] if self.periodic else []
 
     @pytest.fixture
     def model(self) -> torch.nn.Module:
@@ -84,22 +89,28 @@ class ModelAcceptance:
         return stir(model) if self.stirred else model
 
     @pytest.fixture
+    def candidates(self, model: torch.nn.Module) -> list[torch.nn.Module]:
+        """The model and, if it is a backbone, a `Potential` around it."""
+        return [model, self._potential(model)] if isinstance(model, Backbone) else [model]
+
+    @pytest.fixture
     def potential(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model if it gives energies, else the model as the backbone of a `Potential`."""
         if isinstance(model, Backbone):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                return Potential(
-                    model, reference_energies={z: self.reference_energies.get(z, 0.0) for z in model.species}
-                )
+            return self._potential(model)
         if "energy" not in plain_outputs(model, self._graph(model, self.molecules()[:1])):
             pytest.skip("the model gives no energy")
         return model
 
+    def _potential(self, backbone: Backbone) -> Potential:
+        energies = {z: self.reference_energies.get(z, 0.0) for z in backbone.species}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Potential(backbone, reference_energies=energies)
+
     @staticmethod
-    def _graph(model: torch.nn.Module, structures: Sequence[Structure]):
-        dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-        return build_graph(structures, model_cutoff(model), dtype)
+    def _graph(model: torch.nn.Module, structures: Sequence[Structure]) -> Graph:
+        return build_graph(structures, model_cutoff(model), model_dtype(model))
 
     def test_equivariance_molecule(self, model: torch.nn.Module) -> None:
         """Outputs of a molecule transform as the claimed group says, in float64 and in float32."""
@@ -122,9 +133,9 @@ class ModelAcceptance:
         """Relabelling the atoms relabels the outputs of nodes and leaves those of the graph."""
         checks.check_equivariance(model, self.molecules(), "S_n")
 
-    def test_batch_equals_single(self, model: torch.nn.Module, potential: torch.nn.Module) -> None:
+    def test_batch_equals_single(self, candidates: list[torch.nn.Module]) -> None:
         """A structure has the same outputs alone and in a batch."""
-        for candidate in (model, potential):
+        for candidate in candidates:
             checks.check_batching(candidate, self.molecules())
             if self.crystals():
                 crystal = self.crystals()[0]
@@ -132,17 +143,15 @@ class ModelAcceptance:
                     candidate, [crystal, *self.crystals(), crystal.strained(0.02 * torch.eye(3).double())]
                 )
 
-    def test_separation(self, model: torch.nn.Module, potential: torch.nn.Module) -> None:
+    def test_separation(self, candidates: list[torch.nn.Module]) -> None:
         """Two molecules 40 Å apart in one graph are two molecules."""
         first, second = self.molecules()[:2]
-        checks.check_separation(model, first, second)
-        checks.check_separation(potential, first, second)
+        for candidate in candidates:
+            checks.check_separation(candidate, first, second)
 
     def test_smooth_at_cutoff(self, potential: torch.nn.Module) -> None:
         """Energy and forces are continuous as an atom crosses the cutoff, and the forces' slope is bounded."""
-        if self.molecules()[0].extras:
-            pytest.skip("the model needs further inputs, which the probe structures do not have")
-        checks.check_smooth_at_cutoff(potential, self.species)
+        checks.check_smooth_at_cutoff(potential, self.species, self.dress)
 
     def test_finite_difference_forces(self, potential: torch.nn.Module) -> None:
         """Forces are minus the gradient of the energy, in float64."""
@@ -163,18 +172,16 @@ class ModelAcceptance:
 
     def test_isolated_atom(self, potential: torch.nn.Module) -> None:
         """A single atom has a finite energy and no force."""
-        if self.molecules()[0].extras:
-            pytest.skip("the model needs further inputs, which a single atom does not have")
-        checks.check_isolated_atom(potential, self.species)
+        checks.check_isolated_atom(potential, self.species, dress=self.dress)
 
-    def test_gradients_across_molecules(self, model: torch.nn.Module, potential: torch.nn.Module) -> None:
+    def test_gradients_across_molecules(self, candidates: list[torch.nn.Module]) -> None:
         """Outputs of one graph have exactly no gradient by the positions of another."""
-        checks.check_gradients_across(model, self.molecules())
-        checks.check_gradients_across(potential, self.molecules())
+        for candidate in candidates:
+            checks.check_gradients_across(candidate, self.molecules())
 
-    def test_save_load(self, model: torch.nn.Module, potential: torch.nn.Module, tmp_path: Path) -> None:
+    def test_save_load(self, candidates: list[torch.nn.Module], tmp_path: Path) -> None:
         """A saved and loaded model has the same weights and the same outputs, to the last bit, in both dtypes."""
-        for candidate in (model, potential):
+        for candidate in candidates:
             if not hasattr(candidate, "spec"):
                 pytest.skip("the model has no spec(), so it is not saved to a file")
             for dtype in (torch.float32, torch.float64):
@@ -192,9 +199,9 @@ class ModelAcceptance:
                 for name, value in before.items():
                     assert torch.equal(value, after[name]), f"{name!r} is not the same after save and load ({dtype})."
 
-    def test_backends_equal(self, potential: torch.nn.Module, model: torch.nn.Module) -> None:
+    def test_backends_equal(self, candidates: list[torch.nn.Module]) -> None:
         """Compiled kernels and the torch reference agree, in both dtypes."""
-        for candidate in (model, potential):
+        for candidate in candidates:
             for dtype in (torch.float64, torch.float32):
                 checks.check_backends(candidate, self.molecules(), dtype)
 
@@ -202,21 +209,19 @@ class ModelAcceptance:
         """Single and double precision agree to what rounding explains."""
         checks.check_precision(potential, self.molecules())
 
-    def test_no_edges(self, model: torch.nn.Module, potential: torch.nn.Module) -> None:
+    def test_no_edges(self, candidates: list[torch.nn.Module]) -> None:
         """A graph without edges is a valid input, and its atoms feel nothing."""
-        if self.molecules()[0].extras:
-            pytest.skip("the model needs further inputs")
-        checks.check_no_edges(model, self.species)
-        checks.check_no_edges(potential, self.species)
+        for candidate in candidates:
+            checks.check_no_edges(candidate, self.species, self.dress)
 
-    def test_deterministic(self, model: torch.nn.Module, potential: torch.nn.Module) -> None:
+    def test_deterministic(self, candidates: list[torch.nn.Module]) -> None:
         """The same call twice gives the same bits."""
-        for candidate in (model, potential):
+        for candidate in candidates:
             checks.check_deterministic(candidate, self.molecules(), torch.float32)
 
-    def test_input_unchanged(self, model: torch.nn.Module, potential: torch.nn.Module) -> None:
+    def test_input_unchanged(self, candidates: list[torch.nn.Module]) -> None:
         """A call changes nothing in the caller's graph."""
-        for candidate in (model, potential):
+        for candidate in candidates:
             checks.check_input_unchanged(candidate, self.molecules())
 
     def test_training_gradient(self, potential: torch.nn.Module) -> None:

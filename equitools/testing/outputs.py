@@ -166,5 +166,5 @@ def _parse(name: str, what: str, level: str) -> Behaviour:
         return Behaviour(level, "irreps", Irreps(what))
     except (ValueError, EquitoolsError) as error:
         raise UnknownNameError(
-            f"{what!r} does not say how {name!r} transforms. It is neither irreps nor known. {nearest(what, KINDS[:-1])}"
+            f"{what!r} does not say how {name!r} transforms; it is no irreps either. {nearest(what, KINDS[:-1])}"
         ) from error

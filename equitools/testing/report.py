@@ -180,6 +180,5 @@ def _cells(row: Row) -> tuple[str, ...]:
     verdict = "zero output" if row.vacuous else "ok" if row.passed else "BROKEN"
     name = f"{row.output} ({row.part})" if row.part else row.output
     bound = "exact" if row.tolerance == 0 else f"{row.tolerance:.0e}"
-    return (
-        row.transformation, name, f"{row.absolute:.2e}", UNITS.get(row.output, ""), f"{row.relative:.2e}", bound, verdict,
-    )  # fmt: skip
+    error, relative = f"{row.absolute:.2e}", f"{row.relative:.2e}"
+    return row.transformation, name, error, UNITS.get(row.output, ""), relative, bound, verdict

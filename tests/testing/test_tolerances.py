@@ -14,7 +14,7 @@ def test_named_and_keyed_by_dtype():
     assert tolerances.EQUIVARIANCE[torch.float64] < tolerances.EQUIVARIANCE[torch.float32]
     with pytest.raises(UnknownNameError, match="Did you mean 'equivariance'"):
         tolerances.named("equivarience")
-    with pytest.raises(UnknownNameError, match="no value for torch.int64"):
+    with pytest.raises(UnknownNameError, match=r"no value for torch\.int64"):
         tolerances.EQUIVARIANCE[torch.int64]
 
 
