@@ -47,7 +47,7 @@ from equitools.models.elements import atomic_number
 if TYPE_CHECKING:
     from equitools.graph import Graph
 
-__all__ = ["Backbone", "ModelConfig", "check_input", "check_node_features", "float_dtype", "parse_config"]
+__all__ = ["Backbone", "ModelConfig", "check_input", "check_node_features", "float_dtype", "like", "parse_config"]
 
 
 class ModelConfig(pydantic.BaseModel):
@@ -76,6 +76,7 @@ class ModelConfig(pydantic.BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
+ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 
 
 def parse_config(config_class: type[ConfigT], values: Mapping[str, Any], what: str) -> ConfigT:
@@ -164,12 +165,18 @@ class Backbone(torch.nn.Module):
 
     def spec(self) -> dict[str, Any]:
         """Return a JSON-able description from which `equitools.models.from_spec` builds an equal network."""
-        if not self.name:
+        if not vars(type(self)).get("name"):  # an inherited name belongs to the parent class
             raise ConfigError(
                 f"{type(self).__name__} has no registered name, so a file could not say how to build it. "
                 'Decorate the class with @equitools.models.register("name").'
             )
         return {"kind": "backbone", "backbone": {"name": self.name, "config": self.config.model_dump(mode="json")}}
+
+
+def like(module: ModuleT, reference: torch.nn.Module) -> ModuleT:
+    """Move a new module to the dtype and device of another one's parameters."""
+    parameter = next((p for p in reference.parameters() if p.is_floating_point()), None)
+    return module if parameter is None else module.to(dtype=parameter.dtype, device=parameter.device)
 
 
 def float_dtype(module: torch.nn.Module) -> torch.dtype:

@@ -64,8 +64,8 @@ def from_spec(spec: Mapping[str, Any]) -> Model:
         ConfigError: The spec is incomplete, or holds keys or values that are not understood.
         UnknownNameError: No such network or head is registered.
     """
-    rest = dict(spec)
     try:
+        rest = dict(spec)
         kind, backbone = rest.pop("kind"), rest.pop("backbone")
         name, config = backbone["name"], dict(backbone["config"])
     except (KeyError, TypeError, ValueError) as error:

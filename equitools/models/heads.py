@@ -2,7 +2,7 @@
 
 A head is made without knowing the backbone; `HeadModel` joins the two. Each head declares its outputs as
 ``{name: (level, shape, irreps)}`` with level ``"graph"`` or ``"node"``, the shape of one item and the irreps by which
-it transforms (``None`` for logits and other invariants without a physical meaning).
+its last dimension transforms (``None`` for numbers, logits and other invariants).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from equitools.errors import ConfigError, GraphError, UnknownNameError, nearest
 from equitools.groups import Irreps
-from equitools.models.contract import Backbone, check_input, check_node_features, parse_config
+from equitools.models.contract import Backbone, check_input, check_node_features, like, parse_config
 from equitools.models.readout import ScalarReadout, VectorReadout, accumulation_dtype, count
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.ops import segment_mean, segment_sum
@@ -146,7 +146,7 @@ class ScalarHead(Head):
     def outputs(self) -> dict[str, Output]:
         """One invariant, or ``num`` of them, for each graph."""
         num = self.config.num
-        return {self.config.name: ("graph", () if num == 1 else (num,), Irreps(f"{num}x0e"))}
+        return {self.config.name: ("graph", (), None) if num == 1 else ("graph", (num,), Irreps(f"{num}x0e"))}
 
     def bind(self, irreps_in: Irreps) -> None:
         """Make the readout."""
@@ -185,7 +185,7 @@ class DipoleHead(Head):
     @property
     def outputs(self) -> dict[str, Output]:
         """The dipole of each graph, and ``charges`` of the atoms in e."""
-        return {self.config.name: ("graph", (3,), Irreps("1x1o")), "charges": ("node", (), Irreps("1x0e"))}
+        return {self.config.name: ("graph", (3,), Irreps("1x1o")), "charges": ("node", (), None)}
 
     def bind(self, irreps_in: Irreps) -> None:
         """Make the readouts of charges and, if there are vectors, of atomic dipoles."""
@@ -325,7 +325,7 @@ class HeadModel(torch.nn.Module):
             raise ConfigError(f"this {type(head).__name__} already belongs to a model; make a new one for each model.")
         head.bind(backbone.irreps_out)
         self.backbone = backbone
-        self.head = head
+        self.head = like(head, backbone)
         self.species_check = ReferenceEnergies(backbone.species)
         self.training_summary: dict[str, Any] = {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from equitools.errors import ConfigError, GraphError
-from equitools.models.contract import Backbone, check_input, check_node_features
+from equitools.models.contract import Backbone, check_input, check_node_features, like
 from equitools.models.readout import ScalarReadout, accumulation_dtype, as_plain
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.models.zbl import ZBLRepulsion
@@ -70,7 +70,7 @@ class Potential(torch.nn.Module):
         self.hidden = int(hidden)
         self.backbone = backbone
         self.reference = ReferenceEnergies(backbone.species, reference_energies)
-        self.readout = ScalarReadout(backbone.irreps_out, self.hidden)
+        self.readout = like(ScalarReadout(backbone.irreps_out, self.hidden), backbone)
         self.zbl = ZBLRepulsion(backbone.cutoff) if zbl else None
         self.training_summary: dict[str, Any] = {}
 

@@ -12,6 +12,7 @@ import importlib
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from types import ModuleType
 from typing import Any, TypeVar
 
 from equitools.errors import ConfigError, UnknownNameError, nearest
@@ -79,7 +80,7 @@ def _load_plugins() -> None:
         _tried.add(key)
         try:
             target = point.load()
-            if isinstance(target, type) and target not in _registered.values():
+            if not isinstance(target, ModuleType) and target not in _registered.values():
                 register(point.name)(target)
         # Whatever a foreign package raises while it is imported, our own models must keep working.
         except Exception as error:

@@ -32,6 +32,7 @@ class Other(Mine):
 def _clean(monkeypatch):
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     monkeypatch.setattr(registry, "_tried", set())
+    monkeypatch.setattr(Mine, "name", "")
 
 
 @pytest.fixture
@@ -184,6 +185,15 @@ def test_backbone_must_keep_its_word():
         Lazy(config)(graph)
     with pytest.raises(ConfigError, match="register"):
         Mine(config).spec()
+
+
+def test_unregistered_subclass_has_no_spec():
+    """Its inherited name would make a file that loads as the parent."""
+    et.models.register("mine")(Mine)
+    config = ModelConfig(cutoff=3.0, species=[1])
+    assert Mine(config).spec()["backbone"]["name"] == "mine"
+    with pytest.raises(ConfigError, match="Other has no registered name"):
+        Other(config).spec()
 
 
 def test_elements_agree_with_ase():

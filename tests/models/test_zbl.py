@@ -16,7 +16,7 @@ def energy(z1: int, z2: int, distance: float, cutoff: float = 5.0) -> float:
 
 
 def formula(z1: int, z2: int, r: float, reach: float) -> float:
-    a = 0.46850 / (z1**0.23 + z2**0.23)  # 0.8854 times the Bohr radius, as the book has it
+    a = 0.8854 * 0.529177 / (z1**0.23 + z2**0.23)
     x = r / a
     phi = (
         0.18175 * math.exp(-3.19980 * x)
