@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from equitools._atomic import atomic_path, write_text
+from equitools._atomic import write_text
 from equitools.cli.structures import make_calculator, read_structure
-from equitools.errors import ConfigError
+from equitools.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
     from equitools.integrations.dynamics import DynamicsResult, DynamicsSettings
@@ -137,32 +137,22 @@ def dynamics_table(result: DynamicsResult) -> Table:
 
 
 def save_energy_plot(result: DynamicsResult, path: Path, console: Console) -> bool:
-    """Draw total energy and temperature against time; says so and returns False where matplotlib is not installed."""
+    """Draw energies and temperature against time; says so and returns False where matplotlib is not installed."""
+    from equitools.training.plots import energy_conservation_plot
+
+    settings, table = result.settings, result.table
+    title = f"{settings.ensemble.upper()}, {len(result.atoms)} atoms, timestep {settings.timestep:g} fs"
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        console.print("No plot: matplotlib is not installed (pip install matplotlib).", highlight=False)
+        energy_conservation_plot(
+            path,
+            table["time_fs"] / 1000,
+            table["potential_eV"],
+            table["kinetic_eV"],
+            len(result.atoms),
+            table["temperature_K"],
+            title,
+        )
+    except MissingDependencyError as error:
+        console.print(f"No plot: {error}", highlight=False, markup=False)
         return False
-    time = result.table["time_fs"] / 1000
-    total = (result.table["total_eV"] - result.table["total_eV"][0]) * 1000 / len(result.atoms)
-    potential = (result.table["potential_eV"] - result.table["potential_eV"].mean()) * 1000 / len(result.atoms)
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    energies, zoomed, kelvin = figure.subplots(3, 1, sharex=True)
-    energies.plot(time, potential, color="tab:orange", lw=0.8, label="potential (about its mean)")
-    energies.plot(time, total, color="tab:blue", lw=1.2, label="total (from its start)")
-    energies.set_ylabel("energy\n(meV/atom)")
-    energies.legend(loc="upper right", fontsize="small")
-    zoomed.plot(time, total, color="tab:blue", lw=0.8, label="total (from its start)")
-    if result.settings.ensemble == "nve":
-        line = result.drift * (time - time.mean()) + total.mean()
-        zoomed.plot(time, line, "k--", lw=1, label=f"{result.drift:+.4f} meV/atom/ps")
-    zoomed.set_ylabel("total energy\n(meV/atom)")
-    zoomed.legend(loc="upper right", fontsize="small")
-    kelvin.plot(time, result.table["temperature_K"], color="tab:red", lw=0.8)
-    kelvin.set_ylabel("temperature\n(K)")
-    kelvin.set_xlabel("time (ps)")
-    settings = result.settings
-    figure.suptitle(f"{settings.ensemble.upper()}, {len(result.atoms)} atoms, timestep {settings.timestep:g} fs")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)
     return True

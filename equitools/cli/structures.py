@@ -39,7 +39,7 @@ def read_structure(path: Path, index: int = -1) -> Atoms:
         raise DataError(
             f"The form of {str(path)!r} was not recognised. Give a file that ASE reads, such as .xyz, .extxyz or .cif."
         ) from error
-    except IndexError as error:
+    except (IndexError, StopIteration) as error:
         raise DataError(f"{str(path)!r} holds no structure with index {index}.") from error
     except Exception as error:  # ASE's parsers raise whatever a truncated or foreign file leads them into
         raise DataError(

@@ -353,7 +353,7 @@ def _prepare(model: str | Path | torch.nn.Module, device: torch.device, dtype: t
     if isinstance(model, str | Path):
         from equitools.models.files import load
 
-        module = load(model, device=device, dtype=dtype)
+        module: torch.nn.Module = load(model, device=device, dtype=dtype)
         source = f"The file {str(model)!r}"
     elif isinstance(model, torch.nn.Module):
         module = copy.deepcopy(model).to(device=device, dtype=dtype)

@@ -20,6 +20,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE
 from toy import MorsePotential
 
+from equitools import models
 from equitools.errors import CheckpointError, EquitoolsError, UnknownSpeciesError
 from equitools.graph import Graph
 from equitools.integrations.ase import CalculatorModelError, EquitoolsCalculator, UnknownElementError
@@ -70,6 +71,23 @@ def test_stress_is_strain_derivative(size):
     atoms.calc = toy()
     np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, 1e-5), atol=2e-9)
     np.testing.assert_allclose(atoms.get_forces()[:2], calculate_numerical_forces(atoms, 1e-5, [0, 1]), atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["egnn", "many_body_mp"])
+def test_parity_with_a_network(name, tmp_path):
+    torch.manual_seed(0)
+    small = {"hidden": 8, "layers": 1} if name == "egnn" else {"channels": 2, "num_layers": 1}
+    network = models.build(name, cutoff=3.5, species=(29,), **small)
+    potential = models.Potential(network, reference_energies={"Cu": -1000.0}).double().eval()
+    models.save(potential, tmp_path / "model.safetensors")
+    atoms = copper(size=(1, 1, 1))
+    out = potential(Graph.from_ase(atoms, 3.5, dtype=torch.float64), stress=True)
+    atoms.calc = EquitoolsCalculator(tmp_path / "model.safetensors")
+    assert atoms.get_potential_energy() == pytest.approx(out["energy"].item(), abs=1e-9)
+    assert atoms.get_potential_energies().sum() == pytest.approx(out["energy"].item(), abs=1e-9)
+    np.testing.assert_allclose(atoms.get_forces(), out["forces"].detach().numpy(), atol=1e-10)
+    np.testing.assert_allclose(atoms.get_stress(voigt=False), out["stress"][0].detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, 1e-5), atol=1e-7)
 
 
 def test_compressed_crystal_has_negative_pressure_components():
@@ -244,16 +262,11 @@ def test_bad_atoms(fault):
 
 
 def test_bad_models(tmp_path):
-    class DipoleHead(torch.nn.Module):
-        pass
-
-    class HeadModel(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head, self.cutoff, self.species = DipoleHead(), 4.0, (1,)
-
-    with pytest.raises(CalculatorModelError, match="no energy and forces"):
-        EquitoolsCalculator(HeadModel())
+    backbone = models.build("egnn", cutoff=4.0, species=(1,), hidden=8, layers=1)
+    with pytest.raises(CalculatorModelError, match="ScalarHead.*no energy and forces"):
+        EquitoolsCalculator(models.HeadModel(backbone, models.ScalarHead("gap")))
+    with pytest.raises(CalculatorModelError, match="bare EGNN.*Potential"):
+        EquitoolsCalculator(backbone)
     with pytest.raises(CalculatorModelError, match="no cutoff and no species"):
         EquitoolsCalculator(torch.nn.Linear(1, 1))
     with pytest.raises(CalculatorModelError, match="safetensors"):
