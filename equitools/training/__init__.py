@@ -1,0 +1,61 @@
+"""Training and evaluation: configuration, losses, the lightning module, runs that survive a kill.
+
+Lightning is imported by `train` only; `load_config` and `evaluate` do without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from equitools.training.config import TrainConfig, dump_config, load_config, parse_config
+    from equitools.training.metrics import Metrics, Row, evaluate
+    from equitools.training.module import DivergenceError
+    from equitools.training.prepare import Sets
+    from equitools.training.report import error_table
+    from equitools.training.run import TrainResult, train
+
+_HOMES = {
+    "DivergenceError": "module",
+    "Metrics": "metrics",
+    "Row": "metrics",
+    "Sets": "prepare",
+    "TrainConfig": "config",
+    "TrainResult": "run",
+    "dump_config": "config",
+    "error_table": "report",
+    "evaluate": "metrics",
+    "load_config": "config",
+    "parse_config": "config",
+    "train": "run",
+}
+
+__all__ = [
+    "DivergenceError",
+    "Metrics",
+    "Row",
+    "Sets",
+    "TrainConfig",
+    "TrainResult",
+    "dump_config",
+    "error_table",
+    "evaluate",
+    "load_config",
+    "parse_config",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'equitools.training' has no attribute {name!r}")
+    home = f"equitools.training.{_HOMES[name]}"
+    try:
+        return getattr(importlib.import_module(home), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "lightning":
+            raise
+        from equitools.errors import MissingDependencyError
+
+        raise MissingDependencyError("Training needs lightning: pip install 'equitools[train]'.") from error
