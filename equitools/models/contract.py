@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import pydantic
 import torch
 
-from equitools.errors import ConfigError, EquitoolsError, ShapeError, nearest
+from equitools.errors import ConfigError, EquitoolsError, GraphError, ShapeError, nearest
 from equitools.groups import Irreps
 from equitools.models.elements import atomic_number
 
@@ -187,12 +187,23 @@ def float_dtype(module: torch.nn.Module) -> torch.dtype:
     return torch.float32
 
 
-def check_input(module: torch.nn.Module, graph: Graph) -> None:
-    """Raise where the graph's geometry does not have the dtype and device of a module's parameters.
+def check_input(module: torch.nn.Module, graph: Graph, cutoff: float) -> None:
+    """Raise where a graph does not suit a model: neighbours missing, or another dtype or device.
+
+    Args:
+        module: Whose parameters say dtype and device.
+        graph: The input.
+        cutoff: The model's, in Å. A list with a longer one is fine.
 
     Raises:
+        GraphError: The neighbour list was made with a shorter cutoff than the model's.
         ShapeError: Both dtypes (or devices) are named, and how to convert.
     """
+    if graph.cutoff < cutoff * (1 - 1e-9):
+        raise GraphError(
+            f"the model looks at neighbours up to {cutoff:g} Å, but the graph's neighbour list ends at "
+            f"{graph.cutoff:g} Å, so neighbours would be missing. Build the graph with cutoff=model.cutoff."
+        )
     reference = next((p for p in module.parameters() if p.is_floating_point()), None)
     if reference is None:
         return

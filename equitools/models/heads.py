@@ -365,7 +365,7 @@ class HeadModel(torch.nn.Module):
             ShapeError: The graph has another dtype or device than the parameters.
             UnknownSpeciesError: An element that the model does not know.
         """
-        check_input(self, graph)
+        check_input(self, graph, self.cutoff)
         self.species_check(graph.atomic_numbers)
         features = check_node_features(self.backbone, graph, self.backbone(graph))
         return self.head(features, graph)

@@ -135,9 +135,9 @@ class Potential(torch.nn.Module):
         Raises:
             ShapeError: The graph has another dtype or device than the parameters.
             UnknownSpeciesError: An element that the potential does not know.
-            GraphError: The stress was asked for and no graph has a volume.
+            GraphError: The stress was asked for and no graph has a volume, or the neighbour list ends before `cutoff`.
         """
-        check_input(self, graph)
+        check_input(self, graph, self.cutoff)
         if stress is None:
             stress = forces and graph.num_graphs > 0 and bool(graph.pbc.all())
         volume = _volumes(graph) if stress else None

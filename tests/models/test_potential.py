@@ -215,6 +215,22 @@ def test_wrong_dtype(make_potential, make_graph):
         make_potential()(make_graph(dtype=torch.float32))
 
 
+def test_short_neighbour_list(make_potential, make_graph):
+    """Missing neighbours raise; surplus ones change nothing."""
+    model = make_potential()
+    with pytest.raises(GraphError, match=r"4 Å.*ends at 3 Å"):
+        model(make_graph(cutoff=3.0))
+    torch.testing.assert_close(model(make_graph(cutoff=6.0))["forces"], model(make_graph())["forces"])
+
+
+def test_no_atoms_at_all(make_potential):
+    graph = Graph.from_arrays(torch.zeros(0, 3), [], cutoff=4.0, dtype=torch.float64)
+    outputs = make_potential(zbl=True)(graph, virial=True)
+    assert outputs["energy"].tolist() == [0.0]
+    assert outputs["forces"].shape == (0, 3)
+    assert torch.equal(outputs["virial"], torch.zeros(1, 3, 3, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("key", ["scale", "shift"])
 @pytest.mark.parametrize("value", [float("inf"), "much", None])
 def test_scale_and_shift_are_finite(make_egnn, key, value):
