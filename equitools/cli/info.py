@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from equitools._version import __version__
+from equitools.errors import BackendError
 from equitools.ops import backend
 
 __all__ = ["collect", "info"]
@@ -30,6 +32,14 @@ def _version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _requested() -> str:
+    """Return the backend that is asked for; where that cannot be had, say so, since this command is to explain it."""
+    try:
+        return backend.requested_backend()
+    except BackendError as error:
+        return f"not usable: {error}"
 
 
 def collect() -> dict[str, Any]:
@@ -53,7 +63,7 @@ def collect() -> dict[str, Any]:
         "backends": [
             {"name": s.name, "active": s.active, "reason": s.reason, "hint": s.hint} for s in backend.status()
         ],
-        "requested": backend.requested_backend(),
+        "requested": _requested(),
         "threads": torch.get_num_threads(),
         "cpu_capability": {"kernels": backend.cpu_capability(), "torch": torch.backends.cpu.get_cpu_capability()},
         "devices": devices,
@@ -67,7 +77,7 @@ def _print(facts: dict[str, Any], console: Console) -> None:
     capability = facts["cpu_capability"]
     console.print(
         f"{facts['threads']} threads · kernels use {capability['kernels']} (torch {capability['torch']}) · devices: "
-        f"{', '.join(facts['devices'])} · backend asked for: {facts['requested']}",
+        f"{', '.join(facts['devices'])} · backend asked for: {escape(facts['requested'])}",
         highlight=False,
     )
     backends = Table(title="Backends", title_justify="left")
@@ -75,7 +85,7 @@ def _print(facts: dict[str, Any], console: Console) -> None:
         backends.add_column(column, overflow="fold")
     for entry in facts["backends"]:
         active = "[green]yes[/green]" if entry["active"] else "[yellow]no[/yellow]"
-        backends.add_row(entry["name"], active, entry["reason"], entry["hint"])
+        backends.add_row(entry["name"], active, escape(entry["reason"]), escape(entry["hint"]))
     console.print(backends)
     packages = Table(title="Packages", title_justify="left")
     for column in ("package", "version", "for"):
