@@ -46,7 +46,7 @@ class Difference:
         what: ``forces`` or ``stress``.
         unit: Of `absolute`.
         absolute: Largest difference.
-        relative: The same, divided by the RMS of the difference quotients.
+        relative: The same, less what rounding of the total energy explains, over the RMS of the difference quotients.
         where: The component with the largest difference.
         tolerance: Largest relative error that passes.
         count: Components that were compared.
@@ -85,11 +85,21 @@ def _energies(model: torch.nn.Module, structures: Sequence[Structure], chunk: in
     return torch.cat(parts)
 
 
-def _quotients(model: torch.nn.Module, displaced: Sequence[Sequence[Structure]]) -> Tensor:
+def _quotients(model: torch.nn.Module, displaced: Sequence[Sequence[Structure]]) -> tuple[Tensor, float]:
+    """Return difference quotients of the energy, and how far float64's rounding of that energy can move them."""
     # five-point stencil without its middle: exact for polynomials of the fourth degree
     flat = [structure for four in displaced for structure in four]
     energy = _energies(model, flat).reshape(-1, 4)
-    return (energy[:, 0] - 8 * energy[:, 1] + 8 * energy[:, 2] - energy[:, 3]) / (12 * STEP)
+    noise = 4 * torch.finfo(torch.float64).eps * float(energy.abs().max()) / STEP
+    return (energy[:, 0] - 8 * energy[:, 1] + 8 * energy[:, 2] - energy[:, 3]) / (12 * STEP), noise
+
+
+def _judged(what: str, unit: str, got: Tensor, wanted: Tensor, noise: float, places: Sequence[str]) -> Difference:
+    absolute, _ = tolerances.relative_error(got, wanted)
+    scale = max(tolerances.rms(wanted), tolerances.FLOOR[torch.float64])
+    relative = max(absolute - noise, 0.0) / scale
+    where = places[int((got - wanted).abs().nan_to_num(torch.inf).argmax())]
+    return Difference(what, unit, absolute, relative, where, tolerances.FINITE_DIFFERENCE[torch.float64], len(places))
 
 
 _STENCIL = (-2 * STEP, -STEP, STEP, 2 * STEP)
@@ -117,13 +127,9 @@ def compare_forces(model: torch.nn.Module, structure: Structure, max_components:
         direction[component] = 1.0
         move = direction.reshape(-1, 3)
         displaced.append([structure.moved(structure.positions + step * move) for step in _STENCIL])
-    wanted = -_quotients(ready, displaced)
-    got = forces.reshape(-1)[order]
-    absolute, relative = tolerances.relative_error(got, wanted)
-    worst = int(order[int((got - wanted).abs().nan_to_num(torch.inf).argmax())])
-    where = f"atom {worst // 3} {'xyz'[worst % 3]}"
-    bound = tolerances.FINITE_DIFFERENCE[torch.float64]
-    return Difference("forces", "eV/Å", absolute, relative, where, bound, len(order))
+    wanted, noise = _quotients(ready, displaced)
+    places = [f"atom {component // 3} {'xyz'[component % 3]}" for component in order.tolist()]
+    return _judged("forces", "eV/Å", forces.reshape(-1)[order], -wanted, noise, places)
 
 
 def compare_stress(model: torch.nn.Module, structure: Structure) -> Difference:
@@ -146,13 +152,11 @@ def compare_stress(model: torch.nn.Module, structure: Structure) -> Difference:
         unit[i, j] += 0.5
         unit[j, i] += 0.5
         displaced.append([structure.strained(step * unit) for step in _STENCIL])
-    wanted = _quotients(ready, displaced) / torch.linalg.det(structure.cell).abs()
+    volume = float(torch.linalg.det(structure.cell).abs())
+    wanted, noise = _quotients(ready, displaced)
     got = torch.stack([(stress[i, j] + stress[j, i]) / 2 for i, j in pairs])
-    absolute, relative = tolerances.relative_error(got, wanted)
-    worst = pairs[int((got - wanted).abs().nan_to_num(torch.inf).argmax())]
-    where = "xyz"[worst[0]] + "xyz"[worst[1]]
-    bound = tolerances.FINITE_DIFFERENCE[torch.float64]
-    return Difference("stress", "eV/Å³", absolute, relative, where, bound, len(pairs))
+    places = ["xyz"[i] + "xyz"[j] for i, j in pairs]
+    return _judged("stress", "eV/Å³", got, wanted / volume, noise / volume, places)
 
 
 def check_forces(model: torch.nn.Module, structure: Structure) -> Difference:
