@@ -18,6 +18,7 @@ from equitools.groups import Irreps
 from equitools.models.contract import Backbone, check_input, check_node_features, like, parse_config
 from equitools.models.readout import ScalarReadout, VectorReadout, accumulation_dtype, count
 from equitools.models.reference_energies import ReferenceEnergies
+from equitools.nn import PolynomialEnvelope
 from equitools.ops import segment_mean, segment_sum
 
 if TYPE_CHECKING:
@@ -101,13 +102,17 @@ class Head(torch.nn.Module):
         """``{name: (level, shape of one item, irreps or None)}``."""
         raise ConfigError(f"{type(self).__name__} does not declare its outputs.")
 
-    def bind(self, irreps_in: Irreps) -> None:
-        """Make the parameters for node features of these irreps; `HeadModel` calls this once.
+    def bind(self, irreps_in: Irreps, cutoff: float) -> None:
+        """Make the parameters; `HeadModel` calls this once.
+
+        Args:
+            irreps_in: Of the node features.
+            cutoff: The backbone's, in Å, for heads that look at neighbours.
 
         Raises:
             IrrepsError: The features lack what the head reads.
         """
-        raise ConfigError(f"{type(self).__name__} has no bind(irreps_in).")
+        raise ConfigError(f"{type(self).__name__} has no bind(irreps_in, cutoff).")
 
     def forward(self, features: torch.Tensor, graph: Graph) -> dict[str, torch.Tensor]:
         """Map node features ``[N, irreps_in.dim]`` to the declared outputs."""
@@ -148,7 +153,7 @@ class ScalarHead(Head):
         num = self.config.num
         return {self.config.name: ("graph", (), None) if num == 1 else ("graph", (num,), Irreps(f"{num}x0e"))}
 
-    def bind(self, irreps_in: Irreps) -> None:
+    def bind(self, irreps_in: Irreps, cutoff: float) -> None:
         """Make the readout."""
         self.readout = ScalarReadout(irreps_in, self.config.hidden, self.config.num)
 
@@ -163,9 +168,11 @@ class ScalarHead(Head):
 class DipoleHead(Head):
     """Dipole moment ``Σ_i q_i (r_i − r̄) + μ_i`` in e·Å, from charges and vectors of the atoms.
 
-    The charges are shifted by a constant so that they add up to the graph's ``extras["total_charge"]`` (0 where it is
-    absent). r̄ is the mean position; it matters for ions alone, whose dipole depends on the origin. Atomic dipoles
-    μ_i are there if the backbone has ``1o`` features.
+    The N atoms of a graph share its total charge Q, ``extras["total_charge"]`` (0 where it is absent), evenly; then
+    charge flows between neighbours: ``q_i = Q / N + Σ_j f(d_ij) (χ_i − χ_j)`` with a scalar χ read from the features
+    and the smooth envelope f of the cutoff. So charge is conserved without a correction over the whole graph, which
+    would let distant molecules feel each other. r̄ is the mean position; it matters for ions alone, whose dipole
+    depends on the origin. Atomic dipoles μ_i are there if the backbone has ``1o`` features.
 
     Args:
         name: Key of the output.
@@ -173,6 +180,7 @@ class DipoleHead(Head):
 
     Properties:
         equivariance: the dipole rotates and reflects as a polar vector and ignores translations.
+        separation: dipoles and charges of neutral molecules far apart do not depend on each other.
         charge_conservation: the charges of each graph add up to its total charge.
     """
 
@@ -187,9 +195,10 @@ class DipoleHead(Head):
         """The dipole of each graph, and ``charges`` of the atoms in e."""
         return {self.config.name: ("graph", (3,), Irreps("1x1o")), "charges": ("node", (), None)}
 
-    def bind(self, irreps_in: Irreps) -> None:
-        """Make the readouts of charges and, if there are vectors, of atomic dipoles."""
+    def bind(self, irreps_in: Irreps, cutoff: float) -> None:
+        """Make the readouts of χ and, if there are vectors, of atomic dipoles."""
         self.charges = ScalarReadout(irreps_in, self.config.hidden)
+        self.envelope = PolynomialEnvelope(cutoff)
         has_vectors = count(Irreps(irreps_in), 1, -1) > 0
         self.vectors = VectorReadout(irreps_in, self.config.hidden) if has_vectors else None
 
@@ -200,12 +209,14 @@ class DipoleHead(Head):
                 "the dipole of a periodic system depends on the choice of the cell, so DipoleHead takes molecules "
                 "only; set pbc to False if these are molecules in a box."
             )
-        charges = self.charges(features).squeeze(-1)
+        potential = self.charges(features).squeeze(-1)
+        sender, receiver = graph.edge_index[0], graph.edge_index[1]
+        weight = self.envelope(torch.linalg.vector_norm(graph.edge_vectors(), dim=-1))
+        charges = segment_sum(weight * (potential[receiver] - potential[sender]), receiver, graph.num_nodes)
         total = graph.extras.get("total_charge")
         wanted = charges.new_zeros(graph.num_graphs) if total is None else total.to(charges.dtype).reshape(-1)
-        excess = segment_mean(charges, graph.batch, graph.num_graphs)
         atoms = torch.bincount(graph.batch, minlength=graph.num_graphs).clamp(min=1)
-        charges = charges + (wanted / atoms - excess)[graph.batch]
+        charges = charges + (wanted / atoms)[graph.batch]
         centre = segment_mean(graph.positions, graph.batch, graph.num_graphs)
         terms = charges.unsqueeze(-1) * (graph.positions - centre[graph.batch])
         if self.vectors is not None:
@@ -237,7 +248,7 @@ class NodeVectorHead(Head):
         """One polar vector for each atom."""
         return {self.config.name: ("node", (3,), Irreps("1x1o"))}
 
-    def bind(self, irreps_in: Irreps) -> None:
+    def bind(self, irreps_in: Irreps, cutoff: float) -> None:
         """Make the readout."""
         self.vectors = VectorReadout(irreps_in, self.config.hidden)
 
@@ -271,7 +282,7 @@ class ClassHead(Head):
         """The logits."""
         return {self.config.name: (self.config.level, (self.config.num_classes,), None)}
 
-    def bind(self, irreps_in: Irreps) -> None:
+    def bind(self, irreps_in: Irreps, cutoff: float) -> None:
         """Make the readout."""
         self.readout = ScalarReadout(irreps_in, self.config.hidden, self.config.num_classes)
 
@@ -323,7 +334,7 @@ class HeadModel(torch.nn.Module):
             )
         if any(True for _ in head.parameters()):
             raise ConfigError(f"this {type(head).__name__} already belongs to a model; make a new one for each model.")
-        head.bind(backbone.irreps_out)
+        head.bind(backbone.irreps_out, backbone.cutoff)
         self.backbone = backbone
         self.head = like(head, backbone)
         self.species_check = ReferenceEnergies(backbone.species)

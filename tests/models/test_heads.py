@@ -88,6 +88,20 @@ def test_charge_conservation(make_egnn, make_graph):
     torch.testing.assert_close(sums, charge)
 
 
+def test_separation(make_egnn, make_graph):
+    """Two neutral molecules far apart have the charges that each has alone, and the dipoles add up."""
+    model, one, two = HeadModel(make_egnn(), DipoleHead()), make_graph("molecule"), make_graph("water")
+    both = Graph.from_arrays(
+        torch.cat([one.positions, two.positions + 40.0]),
+        torch.cat([one.atomic_numbers, two.atomic_numbers]),
+        cutoff=4.0,
+        dtype=torch.float64,
+    )
+    first, second, together = model(one), model(two), model(both)
+    torch.testing.assert_close(together["charges"], torch.cat([first["charges"], second["charges"]]))
+    torch.testing.assert_close(together["dipole"], first["dipole"] + second["dipole"])
+
+
 def test_dipole_without_vectors_is_that_of_the_charges(make_graph):
     class Scalars(Backbone):
         def __init__(self, config):
