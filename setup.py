@@ -112,6 +112,7 @@ class BuildPy(build_py):
         super().run()
         if OBSTACLE:
             folder = ROOT / "equitools" if self.editable_mode else Path(self.build_lib) / "equitools"
+            (folder / "_C.abi3.so").unlink(missing_ok=True)  # of an earlier build, of other sources
             write_record(folder, extension="skipped", reason=OBSTACLE)
 
 
@@ -126,6 +127,7 @@ class BuildExt(build_ext):
             self.compile_and_link(ext, target)
         except subprocess.CalledProcessError as error:
             print(error.stderr, file=sys.stderr)
+            target.unlink(missing_ok=True)
             first = next((line for line in error.stderr.splitlines() if "error" in line), "no message")
             write_record(record_in, extension="failed", reason=f"the compiler failed: {first[:300]}")
             return
