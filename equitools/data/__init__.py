@@ -6,6 +6,7 @@ from equitools.data.census import Census, LabelSummary, census, require, suspici
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
+from equitools.data.qm9 import QM9_TARGETS, qm9_split, read_atomref, read_exclusions, read_qm9, subtract_atomref
 from equitools.data.read import read
 from equitools.data.rmd17 import read_npz, read_rmd17_split
 from equitools.data.splits import fingerprint, read_split, split, write_split
@@ -16,6 +17,7 @@ from equitools.data.statistics import (
     fit_reference_energies,
     isolated_energies,
     reference_energies,
+    reference_fit,
     reference_sums,
     statistics,
 )
@@ -24,6 +26,7 @@ from equitools.data.structure import Structure
 __all__ = [
     "CONVERTERS",
     "FACTORS",
+    "QM9_TARGETS",
     "STANDARD_KEYS",
     "Census",
     "Dataset",
@@ -37,11 +40,16 @@ __all__ = [
     "fingerprint",
     "fit_reference_energies",
     "isolated_energies",
+    "qm9_split",
     "read",
+    "read_atomref",
+    "read_exclusions",
     "read_npz",
+    "read_qm9",
     "read_rmd17_split",
     "read_split",
     "reference_energies",
+    "reference_fit",
     "reference_sums",
     "require",
     "split",
@@ -49,6 +57,7 @@ __all__ = [
     "stress_from_virial",
     "stress_matrix",
     "structure_from_atoms",
+    "subtract_atomref",
     "suspicions",
     "virial_from_stress",
     "write_split",

@@ -236,7 +236,8 @@ def _suspicious_energies(structures: Sequence[Structure]) -> list[str]:
         if high[0] - low[0] > LARGEST_ENERGY_SPREAD:
             return [
                 f"Wrong or mixed units are suspected: structures of one composition differ by "
-                f"{high[0] - low[0]:.4g} eV per atom ({low[1].where}: {low[0]:.6g} eV per atom; {high[1].where}: {high[0]:.6g} eV per atom)."
+                f"{high[0] - low[0]:.4g} eV per atom ({low[1].where}: {low[0]:.6g} eV per atom; "
+                f"{high[1].where}: {high[0]:.6g} eV per atom)."
             ]
     return []
 
@@ -287,7 +288,7 @@ def _summary(name: str, structures: Sequence[Structure]) -> LabelSummary:
     return LabelSummary(
         name=name,
         level=having[0].label_levels[name],
-        unit=spec.unit if spec else {"free_energy": "eV", "magmoms": "μB"}.get(name, "?"),
+        unit=spec.unit if spec else having[0].label_units.get(name, "?"),
         keys=tuple(sorted({structure.label_keys.get(name, "memory") for structure in having})),
         count=len(having),
         total=len(structures),

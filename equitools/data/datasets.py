@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.utils.data
 
+from equitools.data.labels import structure_from_atoms
 from equitools.data.structure import Structure
 from equitools.errors import DataError
 from equitools.graph import Graph, batch
@@ -18,7 +20,7 @@ class Dataset(torch.utils.data.Dataset[Graph]):
     """Graphs of structures, in their order; each is built when it is first asked for, and then kept.
 
     Args:
-        structures: From `equitools.data.read`.
+        structures: From `equitools.data.read`; an ``ase.Atoms`` is turned into a `Structure` first.
         cutoff: Å.
         dtype: Of the geometry; energy labels stay float64.
         labels: Names to take along; None takes those that every structure has, so that any can be batched with any.
@@ -34,13 +36,16 @@ class Dataset(torch.utils.data.Dataset[Graph]):
 
     def __init__(
         self,
-        structures: Sequence[Structure],
+        structures: Sequence[Structure | Any],
         cutoff: float,
         dtype: torch.dtype = torch.float32,
         labels: Iterable[str] | None = None,
         extras: Iterable[str] = (),
     ) -> None:
-        self.structures = list(structures)
+        self.structures: list[Structure] = [
+            item if isinstance(item, Structure) else structure_from_atoms(item, index=index)
+            for index, item in enumerate(structures)
+        ]
         if not self.structures:
             raise DataError("A Dataset needs at least one structure, but was given none.")
         self.cutoff = float(cutoff)

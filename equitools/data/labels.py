@@ -31,6 +31,7 @@ STANDARD_KEYS: dict[str, tuple[str, ...]] = {
 """Labels that are read without being asked for, and the keys that they are looked for under."""
 
 NODE_NAMES = frozenset({"magmoms"})
+UNITS = {"free_energy": "eV", "magmoms": "μB"}
 CHARGE_KEYS = ("total_charge", "charge")
 GEOMETRY_ARRAYS = frozenset({"numbers", "positions", "tags", "masses", "momenta", "initial_magmoms", "initial_charges"})
 NESTED_INFO = ("key_value_pairs", "data")
@@ -159,6 +160,8 @@ def _store(structure: Structure, name: str, place: str, key: str, value: Any, co
         array = array.reshape(())
     structure.labels[name] = array
     structure.label_levels[name] = level
+    if name in UNITS:
+        structure.label_units[name] = UNITS[name]
     structure.label_keys[name] = f"{place}[{key!r}]" + (f" via {converter}" if converter else "")
 
 

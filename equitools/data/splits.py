@@ -91,8 +91,12 @@ def write_split(
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_split(path: str | os.PathLike[str], structures: Sequence[Structure]) -> dict[str, np.ndarray]:
+def read_split(path: str | os.PathLike[str], structures: Sequence[Structure] | None = None) -> dict[str, np.ndarray]:
     """Read a split and check that it belongs to this data set.
+
+    Args:
+        path: What `write_split` wrote.
+        structures: The data set; without it, only the file itself is checked.
 
     Raises:
         DataError: for a missing or damaged file, or one that was written for other data.
@@ -111,14 +115,19 @@ def read_split(path: str | os.PathLike[str], structures: Sequence[Structure]) ->
         raise DataError(f"{file} is no split file: it is damaged or truncated ({error}).") from error
     if version != FORMAT:
         raise DataError(f"{file} has the split format {version}, but this version of equitools reads {FORMAT}.")
+    if structures is not None:
+        _check_owner(file, size, stamp, structures)
+    _check(lists, size, str(file))
+    return {name: np.array(indices, dtype=np.int64) for name, indices in lists.items()}
+
+
+def _check_owner(file: Path, size: int, stamp: str, structures: Sequence[Structure]) -> None:
     actual = fingerprint(structures)
     if size != len(structures) or stamp != actual:
         raise DataError(
             f"The split {file} was made for another data set: {size} structures, {stamp[:19]}…; the data has "
             f"{len(structures)} structures, {actual[:19]}…. Use the data that it was made for, or make a new split."
         )
-    _check(lists, size, str(file))
-    return {name: np.array(indices, dtype=np.int64) for name, indices in lists.items()}
 
 
 def _sizes(n: int, parts: Mapping[str, float | int]) -> dict[str, int]:

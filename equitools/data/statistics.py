@@ -24,6 +24,7 @@ __all__ = [
     "fit_reference_energies",
     "isolated_energies",
     "reference_energies",
+    "reference_fit",
     "reference_sums",
     "statistics",
 ]
@@ -119,17 +120,27 @@ def statistics(items: Items, cutoff: float | None = None, references: Mapping[in
     )
 
 
-def fit_reference_energies(items: Items) -> ReferenceFit:
-    """Fit one energy an element to total energies by least squares.
+def fit_reference_energies(items: Items) -> dict[int, float]:
+    """Fit one energy an element to total energies by least squares, atomic number → eV.
 
     Where the compositions do not determine them (all molecules of one formula, say), the solution of least norm is
     taken: the sums over the given compositions are right, the single energies are not those of free atoms.
+    `reference_fit` says whether that was so.
 
     Raises:
         LabelError: if a structure has no energy.
 
     Properties:
         recovers_exact_sums: energies that are sums over atoms are fitted without residual.
+    """
+    return reference_fit(items).energies
+
+
+def reference_fit(items: Items) -> ReferenceFit:
+    """Do what `fit_reference_energies` does and tell how well the fit is determined.
+
+    Raises:
+        LabelError: if a structure has no energy.
     """
     chosen = _listed(items)
     species = _species(chosen)
@@ -200,7 +211,7 @@ def reference_energies(choice: str | Mapping[Any, Any] | None, items: Items) -> 
         return dict.fromkeys(_species(chosen), 0.0)
     if isinstance(choice, str):
         if choice == "fit":
-            return fit_reference_energies(chosen).energies
+            return fit_reference_energies(chosen)
         if choice == "average":
             return average_energies(chosen)
         raise DataError(

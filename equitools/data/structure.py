@@ -27,6 +27,7 @@ class Structure:
         labels: By name, in eV, eV/Å, eV/Å³, e·Å, e; stress as ``[3, 3]``.
         label_levels: ``"graph"`` or ``"node"`` for each label.
         label_keys: Where each label was found, such as ``calc.results['energy']``.
+        label_units: Units of labels that `equitools.graph.KEYS` does not know.
         extras: Further inputs: ``velocities [N, 3]`` Å/fs and ``total_charge`` e, where the file has them.
         info: The configuration's plain entries that are no labels (strings, numbers).
         other_keys: Keys of the file that were not read as labels; they help after a misspelt name.
@@ -41,6 +42,7 @@ class Structure:
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     label_levels: dict[str, str] = field(default_factory=dict)
     label_keys: dict[str, str] = field(default_factory=dict)
+    label_units: dict[str, str] = field(default_factory=dict)
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     other_keys: tuple[str, ...] = ()
