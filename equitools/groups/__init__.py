@@ -1,14 +1,40 @@
-"""How things transform: irreps, coupling coefficients, Wigner D matrices, rotations."""
+"""How things transform: irreps, coupling coefficients, Wigner D matrices, conventions, rotations, groups."""
 
 from __future__ import annotations
 
-from equitools.groups._e3nn import Irrep, Irreps
 from equitools.groups.conventions import Convention, change_of_basis
-from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
-from equitools.groups.rotations import quaternion_to_matrix, random_orthogonal, random_rotation
+from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients, real_to_complex
+from equitools.groups.irreps import Irrep, Irreps, parse_irreps
+from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.rotations import (
+    axis_angle_to_matrix,
+    matrix_to_quaternion,
+    quaternion_to_matrix,
+    random_orthogonal,
+    random_rotation,
+)
 from equitools.groups.wigner import irreps_matrix, wigner_D, wigner_D_from_quaternion
 
 __all__ = [
-    "Convention", "Irrep", "Irreps", "change_of_basis", "clebsch_gordan", "gaunt_coefficients", "irreps_matrix", "quaternion_to_matrix",
-    "random_orthogonal", "random_rotation", "wigner_D", "wigner_D_from_quaternion",
-]  # fmt: skip
+    "SE",
+    "SO",
+    "Convention",
+    "E",
+    "Irrep",
+    "Irreps",
+    "MatrixGroup",
+    "O",
+    "axis_angle_to_matrix",
+    "change_of_basis",
+    "clebsch_gordan",
+    "gaunt_coefficients",
+    "irreps_matrix",
+    "matrix_to_quaternion",
+    "parse_irreps",
+    "quaternion_to_matrix",
+    "random_orthogonal",
+    "random_rotation",
+    "real_to_complex",
+    "wigner_D",
+    "wigner_D_from_quaternion",
+]

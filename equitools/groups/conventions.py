@@ -56,9 +56,13 @@ class Convention:
             raise ConventionError(f"axes must be an order of x, y and z such as 'xyz', not {self.axes!r}.")
         for field, known in (("m_order", _M_ORDERS), ("normalization", _NORMALIZATIONS), ("cg_phase", _CG_PHASES)):
             if getattr(self, field) not in known:
-                raise ConventionError(f"{field} = {getattr(self, field)!r} is not known. {nearest(str(getattr(self, field)), known)}")
+                raise ConventionError(
+                    f"{field} = {getattr(self, field)!r} is not known. {nearest(str(getattr(self, field)), known)}"
+                )
         if self.version != 1:
-            raise ConventionError(f"This equitools reads convention records of version 1, not {self.version!r}; update it.")
+            raise ConventionError(
+                f"This equitools reads convention records of version 1, not {self.version!r}; update it."
+            )
 
     @staticmethod
     def preset(name: str) -> Convention:
@@ -85,7 +89,9 @@ class Convention:
         known = {field.name for field in dataclasses.fields(cls)}
         wrong = set(record) - known
         if wrong or "name" not in record:
-            raise ConventionError(f"A convention record needs a name and knows the keys {sorted(known)}; given: {sorted(record)}.")
+            raise ConventionError(
+                f"A convention record needs a name and knows the keys {sorted(known)}; given: {sorted(record)}."
+            )
         return cls(**record)
 
     def from_default(self, l: int) -> Tensor:

@@ -40,7 +40,7 @@ def _su2_coefficient(j1: int, m1: int, j2: int, m2: int, j3: int, m3: int) -> fl
     return math.copysign(math.sqrt(squared), total)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _real_to_complex(l: int) -> np.ndarray:
     q = np.zeros((2 * l + 1, 2 * l + 1), dtype=np.complex128)
     root = 1 / math.sqrt(2)
@@ -66,7 +66,7 @@ def real_to_complex(l: int) -> Tensor:
     return torch.from_numpy(_real_to_complex(l).copy())
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _real_coupling(l1: int, l2: int, l3: int) -> np.ndarray:
     su2 = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
     for m1 in range(-l1, l1 + 1):
@@ -100,7 +100,11 @@ def clebsch_gordan(l1: int, l2: int, l3: int, convention: str = "e3nn-0.5") -> T
     if min(l1, l2, l3) < 0 or not abs(l1 - l2) <= l3 <= l1 + l2:
         raise IrrepsError(f"No coupling of degrees ({l1}, {l2}, {l3}): they must be ≥ 0 with |l1 − l2| ≤ l3 ≤ l1 + l2.")
     coupling = torch.from_numpy(_real_coupling(l1, l2, l3).copy())
-    if convention == "e3nn-0.4" and sorted((l1, l2, l3))[0] == 1 and sorted((l1, l2, l3))[1] == sorted((l1, l2, l3))[2] > 1:
+    if (
+        convention == "e3nn-0.4"
+        and sorted((l1, l2, l3))[0] == 1
+        and sorted((l1, l2, l3))[1] == sorted((l1, l2, l3))[2] > 1
+    ):
         coupling = -coupling
     return coupling
 

@@ -7,7 +7,13 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 
-__all__ = ["quaternion_to_matrix", "random_orthogonal", "random_rotation"]
+__all__ = [
+    "axis_angle_to_matrix",
+    "matrix_to_quaternion",
+    "quaternion_to_matrix",
+    "random_orthogonal",
+    "random_rotation",
+]
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
@@ -21,6 +27,43 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
         torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
     ]
     return torch.stack(rows, -2)
+
+
+def matrix_to_quaternion(rotation: Tensor) -> Tensor:
+    """Return unit quaternions ``[..., 4]`` (w, x, y, z), w ≥ 0, of rotation matrices ``[..., 3, 3]``.
+
+    The largest of the four components is found first and divided by, so that nothing is lost at 180°.
+
+    Properties:
+        round_trip: quaternion_to_matrix(matrix_to_quaternion(R)) = R.
+    """
+    if rotation.shape[-2:] != (3, 3):
+        raise ShapeError(f"Rotation matrices [..., 3, 3] are needed, the tensor given is {list(rotation.shape)}.")
+    r = rotation
+    a, b, c = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
+    x, y, z = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
+    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
+    # Row k is the quaternion times 4 times its own component k.
+    candidates = torch.stack(
+        [
+            torch.stack([1 + a + b + c, x, y, z], -1),
+            torch.stack([x, 1 + a - b - c, xy, xz], -1),
+            torch.stack([y, xy, 1 - a + b - c, yz], -1),
+            torch.stack([z, xz, yz, 1 - a - b + c], -1),
+        ],
+        -2,
+    )
+    best = torch.diagonal(candidates, dim1=-2, dim2=-1).argmax(-1)
+    quaternion = torch.gather(candidates, -2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True)
+    return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def axis_angle_to_matrix(axis: Tensor, angle: Tensor) -> Tensor:
+    """Return the rotation about ``axis`` ``[..., 3]`` (any length but 0) by ``angle`` ``[...]`` in radians."""
+    half = angle.unsqueeze(-1) / 2
+    axis = axis / axis.norm(dim=-1, keepdim=True)
+    return quaternion_to_matrix(torch.cat([torch.cos(half), torch.sin(half) * axis], -1))
 
 
 def random_rotation(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import IrrepsError, ShapeError
-from equitools.groups import Irreps
+from equitools.groups import Irreps, parse_irreps
 from equitools.nn.layout import check_features, check_layout
 
 __all__ = ["Linear"]
@@ -43,7 +43,7 @@ class Linear(torch.nn.Module):
         num_elements: int | None = None,
     ) -> None:
         super().__init__()
-        self.irreps_in, self.irreps_out = Irreps(irreps_in), Irreps(irreps_out)
+        self.irreps_in, self.irreps_out = parse_irreps(irreps_in, "irreps_in"), parse_irreps(irreps_out, "irreps_out")
         self.layout = check_layout(layout)
         self.num_elements = num_elements
         fan_in = {ir: sum(mul for mul, other in self.irreps_in if other == ir) for _, ir in self.irreps_out}

@@ -93,9 +93,9 @@ class TensorProductConv(torch.nn.Module):
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self.irreps_in)
         out = tensor_product_conv(
             self.plan,
-            columns.reshape(len(x), -1, channels),
+            columns.reshape(len(x), self.irreps_in.dim // channels, channels),
             edge_attr,
-            weight.reshape(edges, -1, channels),
+            weight.reshape(edges, self.weight_numel // channels, channels),
             edge_index,
             num_nodes,
         ).flatten(1)
@@ -134,7 +134,9 @@ class SymmetricContraction(torch.nn.Module):
         self.irreps_in = Irreps(irreps_in)
         channels = {mul for mul, _ in self.irreps_in}
         if len(channels) != 1:
-            raise IrrepsError(f"A symmetric contraction needs one number of channels, '{self.irreps_in}' has {channels}.")
+            raise IrrepsError(
+                f"A symmetric contraction needs one number of channels, '{self.irreps_in}' has {channels}."
+            )
         self.channels = channels.pop()
         wanted = Irreps(irreps_out)
         if any(mul not in (1, self.channels) for mul, _ in wanted):
@@ -154,5 +156,7 @@ class SymmetricContraction(torch.nn.Module):
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self.irreps_in)
         nu = self.plan.correlation
         weights = [list(self.weights)[k * nu : (k + 1) * nu] for k in range(len(self.plan.irreps_out))]
-        out = symmetric_contraction(self.plan, columns.reshape(len(x), -1, self.channels), weights, species).flatten(1)
+        out = symmetric_contraction(
+            self.plan, columns.reshape(len(x), self.irreps_in.dim // self.channels, self.channels), weights, species
+        ).flatten(1)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self.irreps_out)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import IrrepsError
-from equitools.groups import Irrep, Irreps, clebsch_gordan
+from equitools.groups import Irrep, Irreps, clebsch_gordan, parse_irreps
 
 __all__ = ["Path", "Plan", "SymmetricContractionPlan", "TensorProductPlan"]
 
@@ -102,13 +102,22 @@ class TensorProductPlan(Plan):
         IrrepsError: Nothing that was asked for can be produced.
     """
 
-    def __init__(self, irreps_in: Irreps | str, irreps_edge: Irreps | str, irreps_out: Irreps | str | None = None) -> None:
-        self.irreps_in, self.irreps_edge = Irreps(irreps_in), Irreps(irreps_edge)
-        allowed = None if irreps_out is None else {ir for _, ir in Irreps(irreps_out)}
-        super().__init__(f"{self.irreps_in} x {self.irreps_edge} -> {'all' if allowed is None else sorted(map(str, allowed))}")
+    def __init__(
+        self, irreps_in: Irreps | str, irreps_edge: Irreps | str, irreps_out: Irreps | str | None = None
+    ) -> None:
+        self.irreps_in, self.irreps_edge = (
+            parse_irreps(irreps_in, "irreps_in"),
+            parse_irreps(irreps_edge, "irreps_edge"),
+        )
+        allowed = None if irreps_out is None else {ir for _, ir in parse_irreps(irreps_out, "irreps_out")}
+        super().__init__(
+            f"{self.irreps_in} x {self.irreps_edge} -> {'all' if allowed is None else sorted(map(str, allowed))}"
+        )
         paths: list[Path] = []
         start = 0
-        for (i1, (mul1, ir1)), (i2, (mul2, ir2)) in itertools.product(enumerate(self.irreps_in), enumerate(self.irreps_edge)):
+        for (i1, (mul1, ir1)), (i2, (mul2, ir2)) in itertools.product(
+            enumerate(self.irreps_in), enumerate(self.irreps_edge)
+        ):
             for ir in ir1 * ir2:
                 if mul1 and mul2 and (allowed is None or ir in allowed):
                     paths.append(Path(i1, i2, ir, mul1, mul2, start, math.sqrt(ir.dim / mul2)))

@@ -88,7 +88,7 @@ def _check(plan: SymmetricContractionPlan, x: Tensor, species: Tensor, num_speci
         raise ShapeError(
             f"species must be int64 of shape [{x.shape[0]}], the tensor given is {species.dtype} {list(species.shape)}."
         )
-    if species.numel() and not (0 <= int(species.min()) and int(species.max()) < num_species):
+    if species.numel() and not (int(species.min()) >= 0 and int(species.max()) < num_species):
         raise ShapeError(
             f"species must lie in 0 … {num_species - 1}, the tensor given has {int(species.min())} … {int(species.max())}."
         )

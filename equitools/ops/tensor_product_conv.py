@@ -83,7 +83,9 @@ def _check(plan: TensorProductPlan, x: Tensor, edge_attr: Tensor, weight: Tensor
     }
     for name, (tensor, shape) in wanted.items():
         if tuple(tensor.shape) != shape:
-            raise ShapeError(f"{name} of the convolution must be {list(shape)}, the tensor given is {list(tensor.shape)}.")
+            raise ShapeError(
+                f"{name} of the convolution must be {list(shape)}, the tensor given is {list(tensor.shape)}."
+            )
     for name, tensor in (("edge_attr", edge_attr), ("weight", weight)):
         if tensor.dtype != x.dtype or tensor.device != x.device:
             raise ShapeError(

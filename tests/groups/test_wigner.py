@@ -1,0 +1,112 @@
+"""Wigner D matrices: homomorphism, orthogonality, harmonics, poles, gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from equitools.errors import IrrepsError, ShapeError
+from equitools.groups import (
+    Irreps,
+    axis_angle_to_matrix,
+    irreps_matrix,
+    matrix_to_quaternion,
+    parse_irreps,
+    quaternion_to_matrix,
+    random_orthogonal,
+    random_rotation,
+    wigner_D,
+    wigner_D_from_quaternion,
+)
+from equitools.ops.spherical_harmonics import spherical_harmonics_reference
+
+POLE = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]], dtype=torch.float64)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 12))
+@settings(max_examples=25, deadline=None)
+def test_homomorphism(seed: int, l: int) -> None:
+    a, b = random_rotation((2,), generator(seed))
+    torch.testing.assert_close(wigner_D(l, a @ b), wigner_D(l, a) @ wigner_D(l, b), atol=1e-10, rtol=0)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 12))
+@settings(max_examples=25, deadline=None)
+def test_orthogonality(seed: int, l: int) -> None:
+    d = wigner_D(l, random_rotation((), generator(seed)))
+    torch.testing.assert_close(d @ d.T, torch.eye(2 * l + 1, dtype=torch.float64), atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("rotation", [POLE, torch.eye(3, dtype=torch.float64), random_rotation((), generator(1))])
+def test_turns_spherical_harmonics(rotation: torch.Tensor) -> None:
+    points = torch.randn(7, 3, generator=generator(2), dtype=torch.float64)
+    here = spherical_harmonics_reference(12, points)
+    there = spherical_harmonics_reference(12, points @ rotation.T)
+    for l in range(13):
+        piece = slice(l * l, (l + 1) ** 2)
+        torch.testing.assert_close(there[:, piece], here[:, piece] @ wigner_D(l, rotation).T, atol=1e-10, rtol=0)
+
+
+def test_equals_e3nn() -> None:
+    from equitools.groups import Irrep
+
+    rotation = random_rotation((3,), generator(5)).float()
+    for l in range(6):
+        theirs = Irrep(l, 1).D_from_matrix(rotation)
+        torch.testing.assert_close(wigner_D(l, rotation), theirs, atol=2e-4, rtol=0)  # theirs goes through angles
+
+
+def test_gradient() -> None:
+    rotation = random_rotation((2,), generator(6)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: wigner_D(3, r), (rotation,))
+    quaternion = torch.randn(2, 4, generator=generator(7), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda q: wigner_D_from_quaternion(4, q), (quaternion,))
+    assert torch.autograd.gradgradcheck(lambda q: wigner_D_from_quaternion(2, q), (quaternion,))
+
+
+def test_irreps_matrix_is_a_homomorphism_of_O3() -> None:
+    irreps = Irreps("2x0e + 0o + 2x1o + 1e + 3o")
+    a, b = random_orthogonal((2, 6), generator(8))
+    torch.testing.assert_close(
+        irreps_matrix(irreps, a @ b), irreps_matrix(irreps, a) @ irreps_matrix(irreps, b), atol=1e-11, rtol=0
+    )
+    inversion = irreps_matrix(irreps, -torch.eye(3, dtype=torch.float64))
+    expected = torch.diag(torch.tensor([1, 1, -1] + [-1] * 6 + [1] * 3 + [-1] * 7, dtype=torch.float64))
+    torch.testing.assert_close(inversion, expected, atol=1e-12, rtol=0)
+
+
+def test_round_trip_of_quaternions() -> None:
+    rotations = random_rotation((50,), generator(9))
+    half_turns = axis_angle_to_matrix(
+        torch.randn(20, 3, generator=generator(10), dtype=torch.float64),
+        torch.full((20,), math.pi, dtype=torch.float64),
+    )
+    for group in (rotations, half_turns, torch.eye(3, dtype=torch.float64)[None]):
+        torch.testing.assert_close(quaternion_to_matrix(matrix_to_quaternion(group)), group, atol=1e-12, rtol=0)
+
+
+def test_random_rotations_are_uniform() -> None:
+    rotations = random_rotation((20000,), generator(11))
+    torch.testing.assert_close(torch.linalg.det(rotations), torch.ones(20000, dtype=torch.float64))
+    # Haar: the mean vanishes, and the mean of the trace squared is 1 (the character of l = 1 has norm 1).
+    assert float(rotations.mean(0).abs().max()) < 4 / math.sqrt(3 * 20000)
+    assert abs(float(torch.diagonal(rotations, dim1=-2, dim2=-1).sum(-1).square().mean()) - 1) < 0.05
+    signs = torch.linalg.det(random_orthogonal((4000,), generator(12)))
+    assert abs(float(signs.mean())) < 0.07
+
+
+def test_wrong_input() -> None:
+    with pytest.raises(ShapeError, match="3, 3"):
+        wigner_D(2, torch.eye(2))
+    with pytest.raises(ShapeError, match="4"):
+        quaternion_to_matrix(torch.ones(3))
+    with pytest.raises(IrrepsError, match="8x0e"):
+        parse_irreps("three vectors")
