@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +21,8 @@ from equitools.training.prepare import DTYPES
 
 __all__ = ["ScaleWarning", "build_model", "check_same_run", "make_loss"]
 
-#: Training energies that still spread by more than this after the reference energies are taken off are suspicious.
-_SUSPICIOUS = 2.0
+#: What the reference energies leave, in eV per atom, is suspicious beyond this mean and this standard deviation.
+_LARGEST_MEAN, _LARGEST_SPREAD = 15.0, 2.0
 
 
 class ScaleWarning(UserWarning):
@@ -58,13 +57,16 @@ def build_model(config: TrainConfig, graphs: Sequence[Graph], others: Sequence[G
     cls = models.get(name)
     values.setdefault("species", species)
     if "avg_num_neighbors" in cls.config_class.model_fields:
-        values.setdefault("avg_num_neighbors", _neighbours(graphs))
+        neighbours = _neighbours(graphs)
+        values.setdefault("avg_num_neighbors", max(1.0, round(neighbours, 4)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = models.build(name, **values)
-        model = _with_head(backbone, config, graphs) if config.head is not None else None
-        if model is None:
-            model = _potential(backbone, config.potential or PotentialConfig(), graphs)
+        model: Potential | HeadModel = (
+            _potential(backbone, config.potential or PotentialConfig(), graphs)
+            if config.head is None
+            else _with_head(backbone, config, graphs)
+        )
     return model.to(DTYPES[config.dtype])
 
 
@@ -92,8 +94,7 @@ def _species(graphs: Sequence[Graph]) -> tuple[int, ...]:
 
 
 def _neighbours(graphs: Sequence[Graph]) -> float:
-    atoms = sum(graph.num_nodes for graph in graphs)
-    return max(1.0, round(sum(graph.num_edges for graph in graphs) / max(1, atoms), 4))
+    return sum(graph.num_edges for graph in graphs) / max(1, sum(graph.num_nodes for graph in graphs))
 
 
 def _moments(graphs: Sequence[Graph], name: str, centred: bool) -> tuple[float, float]:
@@ -120,11 +121,10 @@ def _with_head(backbone: models.Backbone, config: TrainConfig, graphs: Sequence[
 
 def _potential(backbone: models.Backbone, config: PotentialConfig, graphs: Sequence[Graph]) -> Potential:
     references = _references(config.reference_energies, backbone.species, graphs)
-    _warn_if_off(references, graphs)
-    scale = config.scale
-    if scale == "forces_rms":
-        scale = _forces_rms(graphs)
-    return Potential(backbone, references, float(scale), config.shift, config.zbl, config.hidden)
+    mean = _mean_rest(references, graphs)
+    scale = _forces_rms(graphs) if config.scale == "forces_rms" else config.scale
+    shift = mean if config.shift == "mean" else config.shift
+    return Potential(backbone, references, float(scale), float(shift), config.zbl, config.hidden)
 
 
 def _forces_rms(graphs: Sequence[Graph]) -> float:
@@ -138,37 +138,31 @@ def _forces_rms(graphs: Sequence[Graph]) -> float:
 def _references(choice: Any, species: Sequence[int], graphs: Sequence[Graph]) -> Mapping[Any, float] | None:
     if choice == "none":
         return None
-    if isinstance(choice, Mapping) and "file" in choice:
-        return dict(data.isolated_energies(Path(str(choice["file"]))))
-    if isinstance(choice, Mapping):
-        return dict(choice)
+    labelled = [graph for graph in graphs if "energy" in graph.labels]
+    if isinstance(choice, str) and not labelled:
+        return None
+    table = data.reference_energies(choice, labelled or graphs)
+    # an element that the user named beyond the training set's: nothing is known of its energy
+    return {**dict.fromkeys(species, 0.0), **table} if isinstance(choice, str) else table
+
+
+def _mean_rest(references: Mapping[Any, float] | None, graphs: Sequence[Graph]) -> float:
+    """Return the mean of what the reference energies leave, in eV per atom.
+
+    Warns where it or its spread are beyond what chemical bonds explain: a wrong unit, or tables of another method.
+    """
     labelled = [graph for graph in graphs if "energy" in graph.labels]
     if not labelled:
-        return None
-    if choice == "average":
-        total = sum(float(graph.labels["energy"].double().sum()) for graph in labelled)
-        mean = total / sum(graph.num_nodes for graph in labelled)
-        return {int(z): mean for z in species}
-    fitted = data.fit_reference_energies(labelled)
-    # an element that the training set lacks was named by the user; nothing is known of its energy
-    return {int(z): float(fitted.get(int(z), 0.0)) for z in species}
-
-
-def _warn_if_off(references: Mapping[Any, float] | None, graphs: Sequence[Graph]) -> None:
-    """Warn where energies are far from the reference energies: wrong unit, or tables of another method."""
-    if references is None or not all("energy" in graph.labels for graph in graphs):
-        return
-    table = models.ReferenceEnergies(_species(graphs), references)
+        return 0.0
+    table = models.ReferenceEnergies(_species(labelled), references)
     rest = [
-        float((graph.labels["energy"].double() - table(graph.atomic_numbers).double().sum()) / max(1, graph.num_nodes))
-        for graph in graphs
-        if graph.num_graphs == 1
+        float(graph.labels["energy"].double().sum() - table(graph.atomic_numbers).double().sum()) / graph.num_nodes
+        for graph in labelled
+        if graph.num_nodes
     ]
-    if not rest:
-        return
-    mean = sum(rest) / len(rest)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in rest) / len(rest))
-    if spread > _SUSPICIOUS or abs(mean) > 15.0:
+    mean = math.fsum(rest) / max(1, len(rest))
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in rest) / max(1, len(rest)))
+    if spread > _LARGEST_SPREAD or (references is not None and abs(mean) > _LARGEST_MEAN):
         warnings.warn(
             f"After the reference energies are taken off, the training energies are {mean:.3g} ± {spread:.3g} eV per "
             "atom, which is more than chemical bonds explain. Are energies in eV, and are the reference energies of "
@@ -176,6 +170,7 @@ def _warn_if_off(references: Mapping[Any, float] | None, graphs: Sequence[Graph]
             ScaleWarning,
             stacklevel=2,
         )
+    return mean
 
 
 def check_same_run(stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -186,7 +181,8 @@ def check_same_run(stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """
     for key, value in given.items():
         if stored.get(key) != value:
+            before, now = (text if len(str(text)) < 200 else "other" for text in (stored.get(key), value))
             raise ConfigError(
-                f"The run cannot be resumed: {key} was {stored.get(key)!r}, but is now {value!r}. Only trainer, "
+                f"The run cannot be resumed: {key} was {before}, but is now {now}. Only trainer, "
                 "early_stop, output and loggers may change; start anew in another output folder instead."
             )

@@ -87,6 +87,7 @@ class DataConfig(_Section):
         eval_batch_size: Structures in one batch of validation and testing; null for four times ``batch_size``.
         train_size: Train on that many structures only, chosen by ``seed``; null for all.
         split: A split file of an earlier run to use again, instead of drawing one.
+        allow_suspicious: Train on labels whose size points at wrong or mixed units (forces of 1e3 eV/Å).
     """
 
     train: list[str]
@@ -97,6 +98,7 @@ class DataConfig(_Section):
     eval_batch_size: Annotated[int, Field(gt=0)] | None = None
     train_size: Annotated[int, Field(gt=0)] | None = None
     split: str | None = None
+    allow_suspicious: bool = False
 
     @pydantic.field_validator("train", mode="before")
     @classmethod
@@ -116,14 +118,16 @@ class PotentialConfig(_Section):
         reference_energies: ``fit`` (least squares over the training set), ``average`` (the mean energy per atom for
             every element), ``none``, a table such as ``{H: -13.6, C: -1029.2}`` in eV, or ``{file: isolated.xyz}``.
         scale: ``forces_rms`` (of the training set, per component) or a number in eV.
-        shift: eV per atom.
+        shift: eV per atom, or ``mean``: what the reference energies leave of the training energies per atom on
+            average. The network then starts near the truth; an isolated atom has its reference energy plus the shift,
+            so take 0 where the energies of separated atoms matter more.
         zbl: Add the Ziegler–Biersack–Littmark repulsion.
         hidden: Width of the readout's perceptron.
     """
 
     reference_energies: Any = "fit"
     scale: Any = "forces_rms"
-    shift: float = 0.0
+    shift: Any = "mean"
     zbl: bool = False
     hidden: Annotated[int, Field(gt=0)] = 16
 
@@ -148,6 +152,15 @@ class PotentialConfig(_Section):
         if _is_number(value) and value > 0:
             return float(value)
         raise ValueError("must be forces_rms or a positive number in eV")
+
+    @pydantic.field_validator("shift")
+    @classmethod
+    def _shift(cls, value: Any) -> Any:
+        if value == "mean":
+            return value
+        if _is_number(value):
+            return float(value)
+        raise ValueError("must be mean or a number in eV per atom")
 
 
 def _is_number(value: Any) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -19,7 +20,7 @@ from equitools.training.config import SetConfig, TrainConfig
 if TYPE_CHECKING:
     from equitools.data import Structure
 
-__all__ = ["DTYPES", "Sets", "file_facts", "prepare_sets"]
+__all__ = ["DTYPES", "Sets", "file_facts", "graphs_of", "prepare_sets"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -33,6 +34,7 @@ class Sets:
         valid: Validation set, by which the best weights are chosen.
         test: Test set, or empty.
         split: ``train``, ``valid``, ``test`` -> numbers of the training files' structures.
+        fingerprint: Of the training files' structures, by which a resumed run knows its data again.
         files: Facts about the files that were read (see `file_facts`).
     """
 
@@ -40,6 +42,7 @@ class Sets:
     valid: Sequence[Graph]
     test: Sequence[Graph] = ()
     split: dict[str, list[int]] = field(default_factory=dict)
+    fingerprint: str = ""
     files: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -55,34 +58,43 @@ def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     return facts
 
 
-def prepare_sets(config: TrainConfig, console: Console, known: Mapping[str, list[int]] | None = None) -> Sets:
+def prepare_sets(
+    config: TrainConfig, console: Console, known: Mapping[str, list[int]] | None = None, output: Path | None = None
+) -> Sets:
     """Read the files, print the label census, split, and make the graphs.
 
     Args:
         config: The run.
         console: Where the census goes.
         known: A split that is to be used again (of a resumed run).
+        output: Folder that ``split.json`` is written to; None for none.
 
     Raises:
-        DataError: A file is missing or empty, or the split does not fit.
+        DataError: A file is missing or empty, the split does not fit, or units look wrong.
         LabelError: A weighted label is absent (how often is said).
     """
     names = list(config.weights())
     structures = _read(config.data.train, config)
     console.print(data.census(structures))
-    parts = dict(known) if known else _split(len(structures), config)
+    stamp = data.fingerprint(structures)
+    parts = _known(known, len(structures)) if known else _split(structures, config)
     chosen = {name: [structures[index] for index in indices] for name, indices in parts.items()}
     for name, part in (("valid", config.data.valid), ("test", config.data.test)):
         if part is not None and part.path is not None:
             chosen[name] = _read(part.path, config)
+    for items in chosen.values():
+        data.require(items, names, allow_suspicious=config.data.allow_suspicious)
+    cutoff, dtype = _cutoff(config), DTYPES[config.dtype]
+    everything = graphs_of([structure for items in chosen.values() for structure in items], cutoff, dtype)
+    graphs, start = {}, 0
     for name, items in chosen.items():
-        if not items and name != "test":
-            raise DataError(f"The {name} set is empty. It is described by data.{name} and data.train_size.")
-        if items:
-            data.require(items, names)
-    graphs = {name: _graphs(items, config) for name, items in chosen.items()}
+        graphs[name] = everything[start : start + len(items)]
+        start += len(items)
+    if output is not None:
+        arrays = {name: np.array(indices, dtype=np.int64) for name, indices in parts.items()}
+        data.write_split(output / "split.json", arrays, structures, {"seed": config.seed})
     paths = [*config.data.train, *_paths(config.data.valid), *_paths(config.data.test)]
-    return Sets(graphs["train"], graphs["valid"], graphs.get("test", []), parts, file_facts(paths))
+    return Sets(graphs["train"], graphs["valid"], graphs.get("test", []), parts, stamp, file_facts(paths))
 
 
 def _paths(part: SetConfig | None) -> list[str]:
@@ -90,21 +102,37 @@ def _paths(part: SetConfig | None) -> list[str]:
 
 
 def _read(paths: Sequence[str], config: TrainConfig) -> list[Structure]:
-    return list(data.read(list(paths), labels=config.data.labels or None))
+    labels = dict(config.data.labels)
+    for name in config.weights():
+        labels.setdefault(name, name)
+    return list(data.read(list(paths), labels=labels))
 
 
-def _graphs(structures: Sequence[Structure], config: TrainConfig) -> list[Graph]:
+def _cutoff(config: TrainConfig) -> float:
     cutoff = config.model.get("cutoff")
-    if not isinstance(cutoff, int | float) or isinstance(cutoff, bool) or cutoff <= 0:
+    if not isinstance(cutoff, int | float) or isinstance(cutoff, bool) or not 0 < cutoff < float("inf"):
         raise ConfigError(f"model.cutoff must be a positive number in Å, but was given {cutoff!r}.")
-    dataset = data.Dataset(structures, float(cutoff), DTYPES[config.dtype])
+    return float(cutoff)
+
+
+def graphs_of(structures: Sequence[Structure], cutoff: float, dtype: torch.dtype) -> list[Graph]:
+    """Make the graphs of structures, with the labels and extra inputs that all of them have.
+
+    Args:
+        structures: From `equitools.data.read`; at least one.
+        cutoff: Å.
+        dtype: Of the geometry; energy labels stay float64.
+    """
+    extras = sorted(set.intersection(*(set(structure.extras) for structure in structures)))
+    dataset = data.Dataset(structures, cutoff, dtype, extras=extras)
     return [dataset[index] for index in range(len(dataset))]
 
 
-def _split(total: int, config: TrainConfig) -> dict[str, list[int]]:
+def _split(structures: Sequence[Structure], config: TrainConfig) -> dict[str, list[int]]:
     """Draw the sets from the training files' structures, or read them from ``data.split``."""
     if config.data.split is not None:
-        return _read_split(config, total)
+        return _read_split(config, structures)
+    total = len(structures)
     sizes = {}
     for name, part in (("test", config.data.test), ("valid", config.data.valid)):
         if part is not None and part.path is None:
@@ -115,11 +143,20 @@ def _split(total: int, config: TrainConfig) -> dict[str, list[int]]:
         wanted = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise DataError(f"The training files hold {total} structures, too few for the wanted sets ({wanted}).")
     drawn = data.split(total, sizes, seed=config.seed)
-    return {name: sorted(int(index) for index in drawn[name]) for name in sizes}
+    return {name: [int(index) for index in drawn[name]] for name in sizes}
 
 
-def _read_split(config: TrainConfig, total: int) -> dict[str, list[int]]:
-    stored = data.read_split(Path(str(config.data.split)))
+def _known(parts: Mapping[str, list[int]], total: int) -> dict[str, list[int]]:
+    largest = max((index for indices in parts.values() for index in indices), default=-1)
+    if largest >= total:
+        raise DataError(
+            f"The run that is to be resumed used structure {largest}, but the training files hold {total} now."
+        )
+    return {name: list(indices) for name, indices in parts.items()}
+
+
+def _read_split(config: TrainConfig, structures: Sequence[Structure]) -> dict[str, list[int]]:
+    stored = data.read_split(Path(str(config.data.split)), structures)
     parts = {}
     for name, part in (("train", None), ("valid", config.data.valid), ("test", config.data.test)):
         if part is not None and part.path is not None:
@@ -128,9 +165,4 @@ def _read_split(config: TrainConfig, total: int) -> dict[str, list[int]]:
             parts[name] = [int(index) for index in stored[name]]
         elif name != "test":
             raise DataError(f"The split file {config.data.split!r} has no set {name!r}; it has {', '.join(stored)}.")
-    largest = max((index for indices in parts.values() for index in indices), default=-1)
-    if largest >= total:
-        raise DataError(
-            f"The split file {config.data.split!r} names structure {largest}, but the training files hold {total}."
-        )
     return parts

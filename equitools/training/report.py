@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.table import Table
 
 from equitools import __version__
@@ -28,13 +29,17 @@ def error_table(sets: Mapping[str, Metrics], title: str = "") -> Table:
     """
     rows = [(name, row) for name, metrics in sets.items() for row in metrics.rows()]
     classes = [item for item in rows if item[1].accuracy is not None]
-    table = Table(title=title or None, title_justify="left", header_style="bold")
+    caption = "std and mean |x| are the label's own; of energies: beyond the reference energies"
+    table = Table(
+        title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+        caption=caption if len(classes) < len(rows) else None, caption_justify="left",
+    )  # fmt: skip
     table.add_column("set")
     table.add_column("quantity", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     if len(classes) < len(rows):
-        for header in ("MAE", "RMSE", "label: std", "label: mean |x|"):
-            table.add_column(header, justify="right")
+        for header in ("MAE", "RMSE", "std", "mean |x|"):
+            table.add_column(header, justify="right", no_wrap=True)
     if classes:
         for header in ("right / %", "commonest class / %", "cross entropy / nat"):
             table.add_column(header, justify="right")
@@ -52,7 +57,7 @@ def error_table(sets: Mapping[str, Metrics], title: str = "") -> Table:
 
 
 def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:.4g}"
+    return "—" if value is None else (f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}")
 
 
 def _percent(value: float | None) -> str:

@@ -121,7 +121,8 @@ def train(config: TrainConfig, sets: Sets | None = None, console: Console | None
     _check_loggers(config)
     with _quiet(), _arithmetic(config.trainer.deterministic), torch.random.fork_rng():
         if sets is None:
-            sets = prepare_sets(config, console, known=state["split"] if state else None)
+            known = state["split"] if state else None
+            sets = prepare_sets(config, console, known, output if world.rank == 0 else None)
         else:
             _check_sets(config, sets)
         return _run(config, sets, state, world, console)
@@ -131,7 +132,7 @@ def _run(config: TrainConfig, sets: Sets, state: dict[str, Any] | None, world: _
     output = Path(config.output)
     writes = world.rank == 0
     model = build_model(config, sets.train, [*sets.valid, *sets.test])
-    identity = {"run": _identity(config, model, world, len(sets.train)), "split": sets.split}
+    identity = {"run": _identity(config, model, world, sets), "split": sets.split}
     if state is not None:
         check_same_run(state["run"], identity["run"])
     module = _module(config, model, sets, world)
@@ -146,7 +147,6 @@ def _run(config: TrainConfig, sets: Sets, state: dict[str, Any] | None, world: _
         _clear(output)
     if writes:
         dump_config(config, output / "config.yaml")
-        _write_json(output / "split.json", {"seed": config.seed, "files": sets.files, "sets": sets.split})
     loader = BatchLoader(sets.train, collate, config.data.batch_size, config.seed, world.rank, world.size)
     valid = FixedBatches(sets.valid, collate, _eval_batch(config), world.rank, world.size)
     done = module.epoch
@@ -285,13 +285,13 @@ def _with_extra(model: Any, names: list[str], graphs: Any) -> list[str]:
     return [*names, *extra]
 
 
-def _identity(config: TrainConfig, model: Potential | HeadModel, world: _World, size: int) -> dict[str, Any]:
+def _identity(config: TrainConfig, model: Potential | HeadModel, world: _World, sets: Sets) -> dict[str, Any]:
     """Return what a resumed run must share with its beginning, as JSON text by name."""
     facts = {
         "the model": model.spec(),
         "dtype": config.dtype,
         "seed": config.seed,
-        "the number of training structures": size,
+        "the training data": [len(sets.train), sets.fingerprint],
         "data.batch_size": config.data.batch_size,
         "the number of processes": world.size,
         "loss": config.loss.model_dump(),
@@ -399,15 +399,16 @@ def _arithmetic(deterministic: bool) -> Iterator[None]:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 @contextlib.contextmanager
