@@ -112,8 +112,8 @@ class ManyBodyMP(Backbone):
         species = self.index(graph.atomic_numbers)
         vectors = graph.edge_vectors()
         lengths = vectors.norm(dim=-1)
-        # times the cutoff: radial inputs near 1 instead of near 1 / cutoff
-        radial = self.basis(lengths) * (self.envelope(lengths) * self.config.cutoff).unsqueeze(-1)
+        # times √cutoff: the Bessel functions are normalised on [0, cutoff]; this takes their unit away
+        radial = self.basis(lengths) * (self.envelope(lengths) * self.config.cutoff**0.5).unsqueeze(-1)
         harmonics = spherical_harmonics(self.config.l_max, vectors)
         x = self.embedding.index_select(0, species)
         collected = []

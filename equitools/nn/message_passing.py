@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ __all__ = ["InteractionBlock", "ProductBlock"]
 
 
 class InteractionBlock(torch.nn.Module):
-    """linear → convolution with radial weights → linear → divide by the average number of neighbours.
+    """linear → convolution with radial weights → linear → divide by √(average number of neighbours).
 
     Args:
         irreps_in: Node features, ``ir_mul`` layout inside and out.
@@ -25,8 +26,8 @@ class InteractionBlock(torch.nn.Module):
         irreps_out: What comes out.
         num_radial: Number of radial functions.
         hidden: Widths of the radial network's hidden layers.
-        avg_num_neighbors: Average number of neighbours of the training data. The radial weights of neighbours
-            are alike, so that their sum grows like the number and not like its root; products would amplify it.
+        avg_num_neighbors: Average number of neighbours of the training data. Its root, and not the number itself, keeps
+            the features of sparse and of dense matter at one scale: distant neighbours, the many, have small weights.
 
     Source: Batatia et al., NeurIPS 2022 (arXiv 2206.07697), eqs. 8–9.
     """
@@ -53,7 +54,7 @@ class InteractionBlock(torch.nn.Module):
     def forward(self, x: Tensor, edge_attr: Tensor, edge_radial: Tensor, edge_index: Tensor) -> Tensor:
         """Map node features ``[N, irreps_in.dim]`` to ``[N, irreps_out.dim]``."""
         message = self.conv(self.linear_up(x), edge_attr, self.radial(edge_radial), edge_index, len(x))
-        return self.linear(message) / self.avg_num_neighbors
+        return self.linear(message) / math.sqrt(self.avg_num_neighbors)
 
 
 class ProductBlock(torch.nn.Module):

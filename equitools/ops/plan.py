@@ -287,7 +287,8 @@ class SymmetricContractionPlan(Plan):
                     "change its parity: a product of spherical harmonics 0e, 1o, 2e, … gives only parity (−1)^(sum of l)."
                 )
             for nu, basis in enumerate(bases, 1):
-                # The variance of a symmetric unit tensor contracted with ν unit normal vectors is about 1/dim out.
-                table = torch.from_numpy(basis * math.sqrt(ir.dim))
+                # 1/ν! as in a power series: features of atoms with close neighbours exceed 1, and their bare powers would
+                # start the training from energies of 10⁵.
+                table = torch.from_numpy(basis * (math.sqrt(ir.dim) / math.factorial(nu)))
                 self._tables[f"{k}.{nu}"] = table.movedim(-1, 1).contiguous()  # [paths, 2l+1, d, …, d]
         self.num_paths = tuple(counts)
