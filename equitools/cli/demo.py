@@ -99,7 +99,7 @@ def run_demo(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[
     with _stage(console, seconds, "sampling", "1/5 Sampling ethanol with GFN2-xTB"):
         sample = _sample(output, sampling, seed, console)
     with _stage(console, seconds, "training", "2/5 Training"):
-        training = _train(output, plan, seed)
+        training = _train(output, plan, seed, console)
     with _stage(console, seconds, "testing", "3/5 Errors on the held-out frames"):
         calculator = EquitoolsCalculator(output / "model.safetensors")
         predictions = calculator.evaluate_many(sample.test, ["energy", "forces"])
@@ -178,10 +178,9 @@ def _sample(output: Path, plan: SamplingPlan, seed: int, console: Console) -> Sa
     return sample
 
 
-def _train(output: Path, plan: DemoPlan, seed: int) -> dict[str, Any]:
+def _train(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[str, Any]:
     import shutil
 
-    import equitools
     from equitools.training.config import parse_config
     from equitools.training.run import train
 
@@ -195,7 +194,7 @@ def _train(output: Path, plan: DemoPlan, seed: int) -> dict[str, Any]:
                 "valid": {"count": plan.valid},
                 "batch_size": 10,
             },
-            "model": {"name": "many_body_mp", "cutoff": 4.5, "channels": plan.channels},
+            "model": {"name": "many_body_mp", "cutoff": 4.5, "channels": plan.channels, "correlation": 2},
             "potential": {"reference_energies": "average", "scale": "forces_rms"},
             "loss": {"energy": 1.0, "forces": 100.0},
             "optimizer": {"lr": 0.01},
@@ -203,26 +202,25 @@ def _train(output: Path, plan: DemoPlan, seed: int) -> dict[str, Any]:
             "trainer": {"max_epochs": plan.epochs, "max_time_minutes": plan.minutes, "accelerator": "cpu"},
         }
     )
-    train(config)
+    run = train(config, console=console)
     with atomic_path(output / "model.safetensors") as temporary:
-        shutil.copyfile(output / "training" / "model.safetensors", temporary)
-    model = equitools.load(output / "model.safetensors")
+        shutil.copyfile(run.model_path, temporary)
     return {
         "model": config.model["name"],
         "channels": plan.channels,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
         "dtype": config.dtype,
-        "epochs": plan.epochs,
+        "epochs": run.epochs,
         "batch_size": config.data.batch_size,
     }
 
 
 def _plots(output: Path, sample: Sample, predictions: Sequence[Mapping[str, Any]]) -> None:
-    import csv
+    import shutil
 
     import numpy as np
 
-    from equitools.training.plots import learning_curve, parity_plot
+    from equitools.training.plots import parity_plot
 
     pairs = {
         name: (
@@ -232,9 +230,8 @@ def _plots(output: Path, sample: Sample, predictions: Sequence[Mapping[str, Any]
         for name in ("energy", "forces")
     }
     parity_plot(output / "parity.png", pairs, "ethanol, held-out frames")
-    with (output / "training" / "metrics.csv").open(encoding="utf-8", newline="") as handle:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(handle)]
-    learning_curve(output / "learning_curve.png", rows, "ethanol")
+    with atomic_path(output / "learning_curve.png") as temporary:
+        shutil.copyfile(output / "training" / "learning_curve.png", temporary)
 
 
 def _equivariance(output: Path, sample: Sample) -> Report:

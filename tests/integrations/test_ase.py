@@ -263,9 +263,9 @@ def test_bad_atoms(fault):
 
 def test_bad_models(tmp_path):
     backbone = models.build("egnn", cutoff=4.0, species=(1,), hidden=8, layers=1)
-    with pytest.raises(CalculatorModelError, match="ScalarHead.*no energy and forces"):
+    with pytest.raises(CalculatorModelError, match=r"ScalarHead.*no energy and forces"):
         EquitoolsCalculator(models.HeadModel(backbone, models.ScalarHead("gap")))
-    with pytest.raises(CalculatorModelError, match="bare EGNN.*Potential"):
+    with pytest.raises(CalculatorModelError, match=r"bare EGNN.*Potential"):
         EquitoolsCalculator(backbone)
     with pytest.raises(CalculatorModelError, match="no cutoff and no species"):
         EquitoolsCalculator(torch.nn.Linear(1, 1))
