@@ -67,6 +67,7 @@ docs: setup
 bench: setup
 	$(PY) benchmarks/acac.py
 	$(PY) benchmarks/copper.py
+	$(PY) benchmarks/demo.py
 	$(PY) benchmarks/render.py
 
 clean:

@@ -1,0 +1,130 @@
+"""Turn `benchmarks/results/*.json` into the tables of the README and the docs.
+
+    python benchmarks/render.py          # rewrite them
+    python benchmarks/render.py --check  # exit 1 if the README is not what the results say
+
+No number is written by hand: what stands between the markers comes from the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks._results import ROOT, load
+from equitools._atomic import write_text
+
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "generated" / "results.md"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}g}"
+
+
+def _where(table: dict[str, Any]) -> str:
+    versions = table["versions"]
+    return (
+        f"{table['processor']}, {table['threads']} threads, torch {versions['torch']}, equitools {versions['equitools']}, "
+        f"{table['date']}; `{table['command']}`"
+    )
+
+
+def _errors(test: dict[str, Any]) -> str:
+    rows = ["| quantity | unit | MAE | RMSE | label's own spread |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {name.replace('_', ' ')} | {row['unit']} | {_number(row['mae'])} | {_number(row['rmse'])} "
+        f"| {_number(row['spread'])} |"
+        for name, row in test.items()
+        if isinstance(row, dict) and "mae" in row
+    ]
+    return "\n".join(rows)
+
+
+def _acac(table: dict[str, Any]) -> str:
+    result = table["result"]
+    nve = result["nve"]
+    intact = "intact" if nve["molecule_intact"] else "broken"
+    return "\n\n".join([
+        f"**Acetylacetone** (500 DFT configurations at 300 K: {result['structures']['train']} for training, "
+        f"{result['structures']['valid']} for validation; tested on {result['structures']['test']} others). "
+        f"`many_body_mp`, {result['parameters']:,} parameters, {_number(result['training_minutes'])} minutes of training.",
+        _errors(result["test"]),
+        f"NVE from 300 K with 0.5 fs steps for {_number(nve['simulated_ps'])} ps: energy drift "
+        f"{_number(nve['energy_drift_meV_per_atom_per_ps'])} meV/atom/ps, largest deviation "
+        f"{_number(nve['energy_max_deviation_meV_per_atom'])} meV/atom, molecule {intact}.",
+        f"*{_where(table)}*",
+    ])  # fmt: skip
+
+
+def _copper(table: dict[str, Any]) -> str:
+    result, cell = table["result"], table["result"]["relaxation"]
+    return "\n\n".join([
+        f"**Copper** (EMT's energies, forces and stresses of strained and rattled cells; {result['structures']['train']} "
+        f"for training, {result['structures']['test']} for testing), {_number(result['training_minutes'])} minutes of "
+        "training.",
+        _errors(result["test"]),
+        f"A distorted cell relaxes to a = {cell['lattice_constant_model_A']:.4f} Å; with EMT itself to "
+        f"{cell['lattice_constant_emt_A']:.4f} Å ({cell['difference_percent']:+.3f} %).",
+        f"*{_where(table)}*",
+    ])  # fmt: skip
+
+
+def _demo(table: dict[str, Any]) -> str:
+    result = table["result"]
+    forces, energy, dynamics = result["errors"]["forces"], result["errors"]["energy"], result["dynamics"]
+    share = 100 * forces["mae"] / forces["mean_absolute"]
+    return "\n\n".join([
+        f"The demo took {_number(result['wall_minutes'], 2)} minutes on {table['threads']} cores. Its network has a force "
+        f"MAE of {_number(share, 2)} % of the mean absolute force on held-out frames, an energy MAE of "
+        f"{_number(1000 * energy['mae'])} meV per molecule, and an NVE drift of "
+        f"{_number(dynamics['energy_drift_meV_per_atom_per_ps'])} meV/atom/ps at 300 K.",
+        f"*{_where(table)}*",
+    ])  # fmt: skip
+
+
+RENDERERS = {"demo": _demo, "acac": _acac, "copper": _copper}
+
+
+def _between(text: str, name: str, content: str) -> str:
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{content}\n{end}{tail}"
+
+
+def main() -> int:
+    """Render, or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    tables = {name: render(table) for name, render in RENDERERS.items() if (table := load(name)) is not None}
+    readme = README.read_text(encoding="utf-8")
+    measured = "\n\n".join(tables[name] for name in ("acac", "copper") if name in tables)
+    wanted = _between(_between(readme, "demo", tables.get("demo", "")), "results", measured)
+    if check:
+        if wanted != readme:
+            print("README.md is not what benchmarks/results say: run `python benchmarks/render.py`.")
+            return 1
+        return 0
+    pictures = {
+        "acac": ["acac_parity.png", "acac_learning_curve.png", "acac_energy.png"],
+        "copper": ["copper_parity.png"],
+        "demo": ["demo_parity.png", "demo_learning_curve.png", "demo_energy.png"],
+    }
+    sections = []
+    for name, text in tables.items():
+        images = "\n\n".join(f"![{image}](images/{image})" for image in pictures[name])
+        sections.append(f"## {name}\n\n{text}\n\n{images}")
+    write_text(PAGE, "\n\n".join(sections) + "\n")
+    if wanted != readme:
+        write_text(README, wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
