@@ -151,7 +151,9 @@ class _Judge:
         rows = []
         for name in self.behaviours:
             absolute, relative = tolerances.relative_error(again[name], self.reference[name], self.dtype)
-            bound = tolerances.DETERMINISM[self.dtype]
+            # atomic additions on a GPU come in any order, so that only the CPU repeats itself to the last bit
+            exact = self.device.type == "cpu"
+            bound = (tolerances.DETERMINISM if exact else tolerances.EQUIVARIANCE)[self.dtype]
             rows.append(Row("same call twice", name, absolute, relative, bound, tolerances.rms(self.reference[name])))
         return rows
 
