@@ -80,26 +80,22 @@ class Census:
         return buffer.getvalue().rstrip()
 
     def __rich_console__(self, console: object, options: object) -> Iterable[object]:
+        from rich import box
         from rich.table import Table
         from rich.text import Text
 
         low, high = self.num_atoms
         size = f"{low}" if low == high else f"{low} to {high}"
-        table = Table(title=f"Labels of {self.num_structures} structures of {size} atoms")
-        for header, side in (
-            ("label", "left"),
-            ("unit", "left"),
-            ("level", "left"),
-            ("read from", "left"),
-            ("present", "right"),
-        ):
-            table.add_column(header, justify="right" if side == "right" else "left", overflow="fold")
+        title = f"Labels of {self.num_structures} structures of {size} atoms"
+        table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for header in ("label", "unit", "present"):
+            table.add_column(header, no_wrap=True)
+        table.add_column("read from", overflow="fold")
         for header in ("mean", "std", "min", "max"):
             table.add_column(header, justify="right", no_wrap=True)
         for row in self.labels.values():
-            present = f"{row.count} of {row.total}"
             numbers = (f"{value:.5g}" for value in (row.mean, row.std, row.minimum, row.maximum))
-            table.add_row(row.name, row.unit, row.level, Text(", ".join(row.keys)), present, *numbers)
+            table.add_row(row.name, row.unit, f"{row.count}/{row.total}", Text("\n".join(row.keys)), *numbers)
         yield table
         for warning in self.warnings:
             yield Text(f"Warning: {warning}", style="yellow")

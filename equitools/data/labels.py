@@ -121,7 +121,7 @@ def _places(atoms: Any) -> list[tuple[str, dict[str, Any]]]:
         else:
             info[key] = value
     arrays = {key: value for key, value in atoms.arrays.items() if key not in GEOMETRY_ARRAYS}
-    return [("calc.results", results), ("info", info), ("arrays", arrays)]
+    return [("results", results), ("info", info), ("arrays", arrays)]
 
 
 def _split_key(text: str) -> tuple[str | None, str]:
@@ -137,7 +137,7 @@ def _find(places: list[tuple[str, dict[str, Any]]], key: str) -> tuple[str, Any]
 
 
 def _store(structure: Structure, name: str, place: str, key: str, value: Any, converter: str | None) -> None:
-    where = f"The label {name!r} ({place}[{key!r}]) of {structure.where}"
+    where = f"The label {name!r} ({place}.{key}) of {structure.where}"
     array = np.array(value)
     if array.dtype == bool:
         array = array.astype(np.int64)
@@ -162,7 +162,7 @@ def _store(structure: Structure, name: str, place: str, key: str, value: Any, co
     structure.label_levels[name] = level
     if name in UNITS:
         structure.label_units[name] = UNITS[name]
-    structure.label_keys[name] = f"{place}[{key!r}]" + (f" via {converter}" if converter else "")
+    structure.label_keys[name] = f"{place}.{key}" + (f" via {converter}" if converter else "")
 
 
 def _level(name: str, place: str, array: np.ndarray, count: int) -> str:
@@ -170,7 +170,7 @@ def _level(name: str, place: str, array: np.ndarray, count: int) -> str:
         return keys.KEYS[name].level
     if name in NODE_NAMES or place == "arrays":
         return "node"
-    if place == "calc.results" and array.ndim and array.shape[0] == count and array.shape not in ((3,), (6,), (3, 3)):
+    if place == "results" and array.ndim and array.shape[0] == count and array.shape not in ((3,), (6,), (3, 3)):
         return "node"
     return "graph"
 

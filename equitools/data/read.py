@@ -10,10 +10,12 @@ from typing import Any
 from equitools.data.labels import structure_from_atoms
 from equitools.data.rmd17 import read_npz
 from equitools.data.structure import Structure
+from equitools.data.xyz import check_xyz
 from equitools.errors import DataError
 
 __all__ = ["read"]
 
+COMPRESSED = frozenset({".gz", ".bz2", ".xz"})
 PathLike = str | os.PathLike[str]
 
 
@@ -76,10 +78,17 @@ def _read_one(path: Path, labels: Mapping[str, str] | None, index: str | int | s
 
 def _read_ase(path: Path) -> list[Any]:
     import ase.io
-    from ase.io.formats import UnknownFileTypeError
+    from ase.io.formats import UnknownFileTypeError, filetype
 
     try:
+        form = filetype(str(path))
+        if form in ("extxyz", "xyz") and path.suffix not in COMPRESSED:
+            check_xyz(path)
+        if form in ("db", "json"):
+            return _read_database(path)
         found = ase.io.read(path, index=":")
+    except DataError:
+        raise
     except UnknownFileTypeError as error:
         raise DataError(
             f"The form of the data file {path} is unknown. Use extended XYZ, an ASE database or trajectory, another "
@@ -91,6 +100,14 @@ def _read_ase(path: Path) -> list[Any]:
             f"promises ({type(error).__name__}: {error})."
         ) from error
     return found if isinstance(found, list) else [found]
+
+
+def _read_database(path: Path) -> list[Any]:
+    """Read an ASE database by its rows: ``ase.io.read`` would leave out key-value pairs and data."""
+    from ase.db import connect
+
+    with connect(str(path)) as base:
+        return [row.toatoms(add_additional_information=True) for row in base.select()]
 
 
 def _slice(index: str | int | slice, count: int, path: Path) -> slice:

@@ -81,14 +81,17 @@ def write_split(
     """
     lists = {name: [int(index) for index in indices] for name, indices in parts.items()}
     _check(lists, len(structures), str(path))
-    content = {
+    header = {
         "format": FORMAT,
         "size": len(structures),
         "fingerprint": fingerprint(structures),
         "details": dict(details or {}),
-        "parts": lists,
     }
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    # one line a part: an indented list of 100 000 numbers helps nobody
+    entries = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in header.items()]
+    rows = ",\n".join(f"    {json.dumps(name)}: {json.dumps(indices)}" for name, indices in lists.items())
+    entries.append('  "parts": {\n' + rows + "\n  }")
+    write_text(path, "{\n" + ",\n".join(entries) + "\n}\n")
 
 
 def read_split(path: str | os.PathLike[str], structures: Sequence[Structure] | None = None) -> dict[str, np.ndarray]:

@@ -26,7 +26,8 @@ class Structure:
         pbc: ``[3]`` bool.
         labels: By name, in eV, eV/Å, eV/Å³, e·Å, e; stress as ``[3, 3]``.
         label_levels: ``"graph"`` or ``"node"`` for each label.
-        label_keys: Where each label was found, such as ``calc.results['energy']``.
+        label_keys: Where each label was found, such as ``results.energy`` (of the stored calculator) or
+            ``info.REF_energy``.
         label_units: Units of labels that `equitools.graph.KEYS` does not know.
         extras: Further inputs: ``velocities [N, 3]`` Å/fs and ``total_charge`` e, where the file has them.
         info: The configuration's plain entries that are no labels (strings, numbers).

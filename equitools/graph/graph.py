@@ -402,8 +402,10 @@ def _numbers(values: Any) -> Tensor:
 
 
 def _pbc(pbc: Any) -> Tensor:
-    values = np.array(False if pbc is None else pbc.detach().cpu() if isinstance(pbc, Tensor) else pbc, dtype=bool)
-    flags = torch.from_numpy(np.broadcast_to(values, (3,)).copy()) if values.ndim == 0 else torch.from_numpy(values)
+    if isinstance(pbc, Tensor):
+        pbc = pbc.detach().cpu().numpy()
+    values = np.array(False if pbc is None else pbc, dtype=bool)
+    flags = torch.from_numpy(np.broadcast_to(values, (3,)).copy() if values.ndim == 0 else values)
     check_shape("pbc", flags, (3,))
     return flags
 

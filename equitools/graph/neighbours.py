@@ -99,7 +99,7 @@ def _checked(positions: Any, cell: Any, pbc: Any, cutoff: float) -> tuple[np.nda
     check_cutoff(float(cutoff))
     points = _array(positions, "positions")
     lattice = _array(cell, "cell")
-    flags = torch.as_tensor(np.array(pbc.detach().cpu() if isinstance(pbc, Tensor) else pbc, dtype=bool))
+    flags = torch.as_tensor(np.array(pbc.detach().cpu().numpy() if isinstance(pbc, Tensor) else pbc, dtype=bool))
     if points.ndim == 1 and points.numel() == 0:
         points = points.reshape(0, 3)
     check_shape("positions", points, (None, 3))
