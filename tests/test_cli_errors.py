@@ -106,10 +106,10 @@ def assert_refused(outcome, *words, allowed=()):
 
 BAD_CONFIGS = {
     "unknown key": ({"optimizer__learning_rat": 0.1}, ["learning_rat"]),
-    "misspelt section": ({"potentail__scale": 1.0}, ["potentail", "potential"]),
+    "misspelt section": ({"potentials__scale": 1.0}, ["potentials", "potential"]),
     "wrong type": ({"trainer__max_epochs": "many"}, ["max_epochs", "many"]),
     "unknown model": ({"model__name": "egn"}, ["egn", "egnn"]),
-    "unknown model option": ({"model__hiden": 8}, ["hiden", "hidden"]),
+    "unknown model option": ({"model__hidden_size": 8}, ["hidden_size", "hidden"]),
     "missing file": ({"data__train": "absent.xyz"}, ["absent.xyz"]),
     "negative weight": ({"loss__forces": -1.0}, ["forces"]),
     "label that is not there": ({"loss__stress": 1.0}, ["stress"]),
