@@ -28,7 +28,8 @@ autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_custom_sections = ["Properties", "Units"]
+napoleon_use_ivar = True
+napoleon_custom_sections = [("Properties", "params_style"), "Units"]
 # Third-party documentation lies on the network; the pages build without it.
 nitpicky = False
 suppress_warnings = ["autosummary"]

@@ -85,7 +85,7 @@ def clebsch_gordan(l1: int, l2: int, l3: int, convention: str = "e3nn-0.5") -> T
     Args:
         l1: First degree.
         l2: Second degree.
-        l3: Third degree, |l1 − l2| ≤ l3 ≤ l1 + l2.
+        l3: Third degree, from abs(l1 − l2) to l1 + l2.
         convention: Name of the phase convention, ``"e3nn-0.5"`` (the default) or ``"e3nn-0.4"``.
 
     Returns:

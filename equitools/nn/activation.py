@@ -104,7 +104,7 @@ class Gate(torch.nn.Module):
 
 
 class NormActivation(torch.nn.Module):
-    """Multiply each channel by a function of its own norm: x ↦ x · f(√(|x|² + ε²)).
+    """Multiply each channel by a function of its own norm: x ↦ x · f(√(x·x + ε²)).
 
     ε makes it smooth at 0, where a bare norm has no derivative.
 

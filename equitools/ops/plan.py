@@ -1,8 +1,8 @@
 """Plans: what an operation computes, as small immutable tables that every backend reads.
 
 A plan is made from irreps alone. It holds no parameters and is not part of a module's ``state_dict``; its tables are
-float64 and are cast when they are used, so that a module that was built in float32 and then ``.double()``d is exact to
-float64.
+float64 and are cast when they are used, so that a module that was built in float32 and converted with ``.double()`` is exact
+to float64.
 """
 
 from __future__ import annotations

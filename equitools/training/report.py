@@ -14,7 +14,7 @@ import torch
 from rich import box
 from rich.table import Table
 
-from equitools import __version__
+from equitools._version import __version__
 from equitools.training.metrics import Metrics, Row
 
 __all__ = ["error_table", "machine", "versions"]
