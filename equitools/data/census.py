@@ -94,7 +94,7 @@ class Census:
         for header in ("mean", "std", "min", "max"):
             table.add_column(header, justify="right", no_wrap=True)
         for row in self.labels.values():
-            numbers = (f"{value:.5g}" for value in (row.mean, row.std, row.minimum, row.maximum))
+            numbers = (f"{value:.4g}" for value in (row.mean, row.std, row.minimum, row.maximum))
             table.add_row(row.name, row.unit, f"{row.count}/{row.total}", Text("\n".join(row.keys)), *numbers)
         yield table
         for warning in self.warnings:

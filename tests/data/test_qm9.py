@@ -155,7 +155,8 @@ def test_truncated_files(folder, lines):
 def test_bad_files(folder, tmp_path):
     file = folder / "dsgdb9nsd_000003.xyz"
     text = file.read_text()
-    for wrong, words in ((text.replace("gdb 3", "gdb 7"), "inside that it is gdb 7"), (text.replace("13.2", "NaN"), "finite"),
+    for wrong, words in ((text.replace("gdb 3", "gdb 7"), "inside that it is gdb 7"),
+        (text.replace("13.2", "NaN"), "finite"),
                          (text.replace("C\t0.", "Xx\t0."), "no raw QM9 file")):  # fmt: skip
         file.write_text(wrong)
         with pytest.raises(DataError, match=words):

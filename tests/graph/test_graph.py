@@ -146,7 +146,7 @@ def test_batch_errors():
         batch([water(), water(cutoff=4.0)])
     with pytest.raises(GraphError, match="one dtype"):
         batch([water(), water(dtype=torch.float32)])
-    with pytest.raises(GraphError, match="same labels.*energy"):
+    with pytest.raises(GraphError, match=r"same labels.*energy"):
         batch([water(labels={"energy": 1.0}), water()])
     odd = [water(labels={"x": np.zeros(size)}, label_levels={"x": "graph"}) for size in (2, 4)]
     with pytest.raises(GraphError, match="must agree"):
