@@ -37,7 +37,7 @@ def context() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

@@ -29,8 +29,8 @@ def _number(value: float, digits: int = 3) -> str:
 def _where(table: dict[str, Any]) -> str:
     versions = table["versions"]
     return (
-        f"{table['processor']}, {table['threads']} threads, torch {versions['torch']}, equitools {versions['equitools']}, "
-        f"{table['date']}; `{table['command']}`"
+        f"{table['processor']}, {table['threads']} threads, torch {versions['torch']}, "
+        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`"
     )
 
 
@@ -52,7 +52,8 @@ def _acac(table: dict[str, Any]) -> str:
     return "\n\n".join([
         f"**Acetylacetone** (500 DFT configurations at 300 K: {result['structures']['train']} for training, "
         f"{result['structures']['valid']} for validation; tested on {result['structures']['test']} others). "
-        f"`many_body_mp`, {result['parameters']:,} parameters, {_number(result['training_minutes'])} minutes of training.",
+        f"`many_body_mp`, {result['parameters']:,} parameters, {_number(result['training_minutes'])} minutes of "
+        "training.",
         _errors(result["test"]),
         f"NVE from 300 K with 0.5 fs steps for {_number(nve['simulated_ps'])} ps: energy drift "
         f"{_number(nve['energy_drift_meV_per_atom_per_ps'])} meV/atom/ps, largest deviation "
@@ -64,8 +65,8 @@ def _acac(table: dict[str, Any]) -> str:
 def _copper(table: dict[str, Any]) -> str:
     result, cell = table["result"], table["result"]["relaxation"]
     return "\n\n".join([
-        f"**Copper** (EMT's energies, forces and stresses of strained and rattled cells; {result['structures']['train']} "
-        f"for training, {result['structures']['test']} for testing), {_number(result['training_minutes'])} minutes of "
+        "**Copper** (EMT's energies, forces and stresses of strained and rattled cells; "
+        f"{result['structures']['train']} for training, {result['structures']['test']} for testing), {_number(result['training_minutes'])} minutes of "
         "training.",
         _errors(result["test"]),
         f"A distorted cell relaxes to a = {cell['lattice_constant_model_A']:.4f} Å; with EMT itself to "
@@ -79,8 +80,8 @@ def _demo(table: dict[str, Any]) -> str:
     forces, energy, dynamics = result["errors"]["forces"], result["errors"]["energy"], result["dynamics"]
     share = 100 * forces["mae"] / forces["mean_absolute"]
     return "\n\n".join([
-        f"The demo took {_number(result['wall_minutes'], 2)} minutes on {table['threads']} cores. Its network has a force "
-        f"MAE of {_number(share, 2)} % of the mean absolute force on held-out frames, an energy MAE of "
+        f"The demo took {_number(result['wall_minutes'], 2)} minutes on {table['threads']} cores. Its network has a "
+        f"force MAE of {_number(share, 2)} % of the mean absolute force on held-out frames, an energy MAE of "
         f"{_number(1000 * energy['mae'])} meV per molecule, and an NVE drift of "
         f"{_number(dynamics['energy_drift_meV_per_atom_per_ps'])} meV/atom/ps at 300 K.",
         f"*{_where(table)}*",

@@ -21,7 +21,22 @@ _PACKAGES = (
 )  # fmt: skip
 _NAMES = {"load": "equitools.models.files", "save": "equitools.models.files"}
 
-__all__ = ["__version__", "load", "save", *_PACKAGES]
+__all__ = [
+    "__version__",
+    "cli",
+    "data",
+    "graph",
+    "groups",
+    "integrations",
+    "load",
+    "models",
+    "nn",
+    "ops",
+    "save",
+    "symmetrize",
+    "testing",
+    "training",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,10 @@ def test_vocabulary() -> None:
 
 
 def test_import_leaves_safe_loading_alone() -> None:
-    code = "import equitools.groups, os; assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ; import torch; print(slice in torch.serialization.get_safe_globals())"
+    code = (
+        "import equitools.groups, os, torch; assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ;"
+        "print(slice in torch.serialization.get_safe_globals())"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True
     )

@@ -54,8 +54,8 @@ class MatrixGroup:
     def algebra_basis(self) -> Tensor:
         """Basis of the Lie algebra ``[dim, size, size]`` float64.
 
-        Rotations come first, ordered so that for n = 3 they are about x, y and z; each has Frobenius norm √2, which makes
-        the coordinates of a rotation its angle times its axis. Translations have norm 1.
+        Rotations come first, ordered so that for n = 3 they are about x, y and z; each has Frobenius norm √2, which
+        makes the coordinates of a rotation its angle times its axis. Translations have norm 1.
         """
         pairs = [(j, i) for i in range(self.n) for j in range(i + 1, self.n)]
         signs = [1.0] * len(pairs)

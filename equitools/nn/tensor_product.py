@@ -21,8 +21,8 @@ class TensorProductConv(torch.nn.Module):
     """Gather, multiply with edge attributes channel by channel ("uvu"), weight, sum over receivers.
 
     The paths, their order, their normalisation and the order of the weights are those of an
-    ``e3nn.o3.TensorProduct`` with the same instructions: nested loops over (irreps_in, irreps_edge, l ascending), each path with
-    an output block of its own, the blocks stably sorted, "component"/"element" normalisation.
+    ``e3nn.o3.TensorProduct`` with the same instructions: nested loops over (irreps_in, irreps_edge, l ascending), each
+    path with an output block of its own, the blocks stably sorted, "component"/"element" normalisation.
 
     Args:
         irreps_in: Node features.
@@ -77,8 +77,8 @@ class TensorProductConv(torch.nn.Module):
         edges = edge_index.shape[-1]
         if weight.shape != (edges, self.weight_numel) or len(edge_attr) != edges:
             raise ShapeError(
-                f"{edges} edges need edge_attr [{edges}, {self.irreps_edge.dim}] and weight [{edges}, {self.weight_numel}]; "
-                f"the tensors given are {list(edge_attr.shape)} and {list(weight.shape)}."
+                f"{edges} edges need edge_attr [{edges}, {self.irreps_edge.dim}] and weight "
+                f"[{edges}, {self.weight_numel}]; the tensors given are {list(edge_attr.shape)} and {list(weight.shape)}."
             )
         if edges and not (int(edge_index[0].min()) >= 0 and int(edge_index[0].max()) < len(x)):
             raise ShapeError(

@@ -1,8 +1,8 @@
 """Plans: what an operation computes, as small immutable tables that every backend reads.
 
 A plan is made from irreps alone. It holds no parameters and is not part of a module's ``state_dict``; its tables are
-float64 and are cast when they are used, so that a module that was built in float32 and converted with ``.double()`` is exact
-to float64.
+float64 and are cast when they are used, so that a module that was built in float32 and converted with ``.double()`` is
+exact to float64.
 """
 
 from __future__ import annotations
@@ -160,7 +160,9 @@ class TensorProductPlan(Plan):
         if "rows" in self._tables:
             return
         edge_slices = self.irreps_edge.slices()
-        columns, row_path, first_row = [], [], {}
+        columns: list[Tensor] = []
+        row_path: list[int] = []
+        first_row: dict[int, int] = {}
         for i1, paths in self.blocks:
             dim1 = self.irreps_in[i1].ir.dim
             for p in paths:
@@ -210,8 +212,8 @@ def _symmetric_basis(irreps_in: str, correlation: int, out: Irrep) -> np.ndarray
     """Orthonormal, permutation-symmetric equivariant maps: ``[paths, d, …, d, 2l+1]``.
 
     The trees are symmetrised over their arguments and made orthonormal one after the other (Gram–Schmidt, twice, in a
-    fixed order), which keeps the independent ones. Unlike a singular value decomposition this has no free signs, so that
-    weights mean the same on every machine.
+    fixed order), which keeps the independent ones. Unlike a singular value decomposition this has no free signs, so
+    that weights mean the same on every machine.
     """
     irreps = Irreps(irreps_in)
     kept: list[np.ndarray] = []
@@ -283,12 +285,12 @@ class SymmetricContractionPlan(Plan):
             counts.append(tuple(len(basis) for basis in bases))
             if not any(counts[-1]):
                 raise IrrepsError(
-                    f"No product of up to {correlation} factors of '{self.irreps_in}' gives {ir}. Raise the correlation or "
-                    "change its parity: a product of spherical harmonics 0e, 1o, 2e, … gives only parity (−1)^(sum of l)."
+                    f"No product of up to {correlation} factors of '{self.irreps_in}' gives {ir}. Raise the correlation "
+                    "or change its parity: products of 0e, 1o, 2e, … have the parity (−1)^(sum of l)."
                 )
             for nu, basis in enumerate(bases, 1):
-                # 1/ν! as in a power series: features of atoms with close neighbours exceed 1, and their bare powers would
-                # start the training from energies of 10⁵.
+                # 1/ν! as in a power series: features of atoms with close neighbours exceed 1, and their bare powers
+                # would start the training from energies of 10⁵.
                 table = torch.from_numpy(basis * (math.sqrt(ir.dim) / math.factorial(nu)))
                 self._tables[f"{k}.{nu}"] = table.movedim(-1, 1).contiguous()  # [paths, 2l+1, d, …, d]
         self.num_paths = tuple(counts)

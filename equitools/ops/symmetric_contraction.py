@@ -90,7 +90,8 @@ def _check(plan: SymmetricContractionPlan, x: Tensor, species: Tensor, num_speci
         )
     if species.numel() and not (int(species.min()) >= 0 and int(species.max()) < num_species):
         raise ShapeError(
-            f"species must lie in 0 … {num_species - 1}, the tensor given has {int(species.min())} … {int(species.max())}."
+            f"species must lie in 0 … {num_species - 1}, the tensor given has {int(species.min())} … "
+            f"{int(species.max())}."
         )
 
 

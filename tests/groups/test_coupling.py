@@ -89,7 +89,7 @@ def test_gaunt_coefficients_of_high_degree() -> None:
 
 
 def test_wrong_degrees() -> None:
-    with pytest.raises(IrrepsError, match="triangle|\\|l1"):
+    with pytest.raises(IrrepsError, match="No coupling"):
         clebsch_gordan(1, 1, 3)
     assert not gaunt_coefficients(1, 1, 3).any()
     assert not gaunt_coefficients(1, 1, 1).any()

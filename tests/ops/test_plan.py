@@ -68,7 +68,8 @@ def test_basis_is_symmetric_and_orthonormal() -> None:
     for order in itertools.permutations(range(3)):
         torch.testing.assert_close(table.permute(0, 1, *(2 + k for k in order)), table, atol=1e-12, rtol=0)
     gram = table.flatten(1) @ table.flatten(1).T
-    torch.testing.assert_close(gram, 3 / 36 * torch.eye(len(table), dtype=torch.float64), atol=1e-10, rtol=0)  # √(2l+1) / ν!
+    scale = 3 / 36  # the square of √(2l+1) / ν!
+    torch.testing.assert_close(gram, scale * torch.eye(len(table), dtype=torch.float64), atol=1e-10, rtol=0)
 
 
 def test_basis_does_not_depend_on_chance() -> None:
@@ -77,7 +78,8 @@ def test_basis_does_not_depend_on_chance() -> None:
     probe = np.random.default_rng(0).normal(size=(16, 16, 16))
     table = plan.table("0.3", torch.device("cpu"), torch.float64).numpy()[:, 0]
     values = np.einsum("kabc,abc->k", table, probe)
-    np.testing.assert_allclose(values[0], probe[0, 0, 0] / 6, atol=1e-12)  # the first path is the product of the scalars
+    # the first path is the product of the scalars
+    np.testing.assert_allclose(values[0], probe[0, 0, 0] / 6, atol=1e-12)
 
 
 def test_wrong_irreps() -> None:
