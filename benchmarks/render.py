@@ -66,7 +66,8 @@ def _copper(table: dict[str, Any]) -> str:
     result, cell = table["result"], table["result"]["relaxation"]
     return "\n\n".join([
         "**Copper** (EMT's energies, forces and stresses of strained and rattled cells; "
-        f"{result['structures']['train']} for training, {result['structures']['test']} for testing), {_number(result['training_minutes'])} minutes of "
+        f"{result['structures']['train']} for training, {result['structures']['test']} for testing), "
+        f"{_number(result['training_minutes'])} minutes of "
         "training.",
         _errors(result["test"]),
         f"A distorted cell relaxes to a = {cell['lattice_constant_model_A']:.4f} Å; with EMT itself to "

@@ -39,6 +39,11 @@ def test_scripts_compile_and_say_what_they_do(path):
     assert code.lstrip().startswith('"""')
 
 
+def test_library_runs(tmp_path):
+    out = run(EXAMPLES / "library.py", cwd=tmp_path)
+    assert "passed" in out
+
+
 def test_water_trains(tmp_path):
     output = tmp_path / "water"
     run("-m", "equitools", "train", EXAMPLES / "water.yaml", f"output={output}", *SHORT, cwd=ROOT)

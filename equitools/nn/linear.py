@@ -61,7 +61,7 @@ class Linear(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(*leading, scalars)) if bias and scalars else None
 
     def forward(self, x: Tensor, species: Tensor | None = None) -> Tensor:
-        """Map ``[..., irreps_in.dim]`` to ``[..., irreps_out.dim]``; with ``num_elements``, ``[N, dim]`` and ``[N]``."""
+        """Map ``[..., irreps_in.dim]`` to ``[..., irreps_out.dim]``; with ``num_elements``, [N, dim] and [N]."""
         check_features("x", x, self.irreps_in, next(iter(self.weights.values())))
         if (self.num_elements is None) != (species is None):
             raise ShapeError("Give the species exactly when the module was made with num_elements.")

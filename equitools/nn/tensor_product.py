@@ -78,7 +78,8 @@ class TensorProductConv(torch.nn.Module):
         if weight.shape != (edges, self.weight_numel) or len(edge_attr) != edges:
             raise ShapeError(
                 f"{edges} edges need edge_attr [{edges}, {self.irreps_edge.dim}] and weight "
-                f"[{edges}, {self.weight_numel}]; the tensors given are {list(edge_attr.shape)} and {list(weight.shape)}."
+                f"[{edges}, {self.weight_numel}]; the tensors given are {list(edge_attr.shape)} and "
+                f"{list(weight.shape)}."
             )
         if edges and not (int(edge_index[0].min()) >= 0 and int(edge_index[0].max()) < len(x)):
             raise ShapeError(

@@ -285,8 +285,8 @@ class SymmetricContractionPlan(Plan):
             counts.append(tuple(len(basis) for basis in bases))
             if not any(counts[-1]):
                 raise IrrepsError(
-                    f"No product of up to {correlation} factors of '{self.irreps_in}' gives {ir}. Raise the correlation "
-                    "or change its parity: products of 0e, 1o, 2e, … have the parity (−1)^(sum of l)."
+                    f"No product of up to {correlation} factors of '{self.irreps_in}' gives {ir}. Raise the "
+                    "correlation or change its parity: products of 0e, 1o, 2e, … have the parity (−1)^(sum of l)."
                 )
             for nu, basis in enumerate(bases, 1):
                 # 1/ν! as in a power series: features of atoms with close neighbours exceed 1, and their bare powers
