@@ -45,7 +45,7 @@ class DemoPlan:
     valid: int = 80
     channels: int = 16
     epochs: int = 30
-    minutes: float = 2.5
+    minutes: float = 2.0
     steps: int = 4000
     equilibration: int = 500
 
@@ -88,6 +88,24 @@ def run_demo(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[
         MissingDependencyError: tblite, lightning or matplotlib is not installed.
     """
     _check_dependencies()
+    with _one_thread():
+        return _stages(output, plan, seed, console)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors of this size gain nothing from a second thread, and waiting for it costs much on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _stages(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[str, Any]:
     from equitools.cli.demo_report import error_table, label_errors, write_report
     from equitools.cli.demo_sampling import SamplingPlan
     from equitools.cli.md import dynamics_progress, dynamics_table, save_energy_plot
@@ -182,6 +200,7 @@ def _train(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[st
     import shutil
 
     from equitools.training.config import parse_config
+    from equitools.training.plots import learning_curve
     from equitools.training.run import train
 
     config = parse_config(
@@ -205,6 +224,7 @@ def _train(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[st
     run = train(config, console=console)
     with atomic_path(output / "model.safetensors") as temporary:
         shutil.copyfile(run.model_path, temporary)
+    learning_curve(output / "learning_curve.png", run.history, "ethanol, validation frames")
     return {
         "model": config.model["name"],
         "channels": plan.channels,
@@ -216,8 +236,6 @@ def _train(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[st
 
 
 def _plots(output: Path, sample: Sample, predictions: Sequence[Mapping[str, Any]]) -> None:
-    import shutil
-
     import numpy as np
 
     from equitools.training.plots import parity_plot
@@ -230,8 +248,6 @@ def _plots(output: Path, sample: Sample, predictions: Sequence[Mapping[str, Any]
         for name in ("energy", "forces")
     }
     parity_plot(output / "parity.png", pairs, "ethanol, held-out frames")
-    with atomic_path(output / "learning_curve.png") as temporary:
-        shutil.copyfile(output / "training" / "learning_curve.png", temporary)
 
 
 def _equivariance(output: Path, sample: Sample) -> Report:

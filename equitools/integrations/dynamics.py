@@ -27,7 +27,15 @@ from ase.md.verlet import VelocityVerlet
 from equitools._atomic import atomic_path
 from equitools.errors import ConfigError, EquitoolsError, MissingDependencyError, nearest
 
-__all__ = ["BondGraph", "DynamicsResult", "DynamicsSettings", "energy_drift", "run_dynamics", "thermal_momenta"]
+__all__ = [
+    "BondGraph",
+    "DynamicsResult",
+    "DynamicsSettings",
+    "energy_drift",
+    "internal_freedom",
+    "run_dynamics",
+    "thermal_momenta",
+]
 
 ENSEMBLES = ("nve", "nvt", "npt")
 COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "kinetic_eV", "total_eV", "volume_A3")
@@ -180,7 +188,7 @@ def energy_drift(time_fs: np.ndarray, total: np.ndarray, num_atoms: int) -> tupl
 def thermal_momenta(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
     """Give the atoms Maxwell–Boltzmann momenta with no net translation, and no rotation where nothing is periodic.
 
-    The momenta are scaled so that the temperature that ASE reports (3N degrees of freedom) is exact.
+    The momenta are scaled so that the temperature of the internal motion (`internal_freedom`) is exact.
 
     Args:
         atoms: Changed in place.
@@ -189,23 +197,40 @@ def thermal_momenta(atoms: Atoms, temperature: float, rng: np.random.Generator) 
     """
     masses = atoms.get_masses()[:, None]
     atoms.set_velocities(rng.normal(size=(len(atoms), 3)) * np.sqrt(units.kB * temperature / masses))
-    _remove_rigid_motion(atoms, temperature)
+    _remove_rigid_motion(atoms)
+    actual = 2 * atoms.get_kinetic_energy() / (units.kB * internal_freedom(atoms))
+    if actual > 0:
+        atoms.set_velocities(atoms.get_velocities() * math.sqrt(temperature / actual))
 
 
-def _remove_rigid_motion(atoms: Atoms, temperature: float) -> None:
-    """Take out translation, and rotation where nothing is periodic; then scale to ``temperature`` (K)."""
+def internal_freedom(atoms: Atoms) -> int:
+    """Return the degrees of freedom without rigid motion: 3N − 3 if an axis is periodic, else 3N − 6 (linear: 3N − 5).
+
+    At least 1, so that it can be divided by.
+    """
+    rigid = 3
+    if not atoms.pbc.any():
+        arms = atoms.positions - atoms.get_center_of_mass()
+        rigid += int(np.linalg.matrix_rank(_inertia(atoms, arms), tol=1e-3)) if len(atoms) > 1 else 0
+    return max(1, 3 * len(atoms) - rigid)
+
+
+def _inertia(atoms: Atoms, arms: np.ndarray) -> np.ndarray:
+    weighted = atoms.get_masses()[:, None] * arms
+    return np.eye(3) * (weighted * arms).sum() - weighted.T @ arms
+
+
+def _remove_rigid_motion(atoms: Atoms) -> None:
+    """Take out the translation, and the rotation where nothing is periodic."""
     masses, velocities = atoms.get_masses()[:, None], atoms.get_velocities()
     if len(atoms) > 1:
         velocities -= (masses * velocities).sum(axis=0) / masses.sum()
-    if len(atoms) > 2 and not atoms.pbc.any():
-        arms = atoms.positions - atoms.get_center_of_mass()
-        momentum = np.cross(arms, masses * velocities).sum(axis=0)
-        inertia = np.eye(3) * (masses * np.square(arms)).sum() - (masses * arms).T @ arms
-        velocities -= np.cross(np.linalg.pinv(inertia) @ momentum, arms)  # a linear molecule has one zero moment
+        if not atoms.pbc.any():
+            arms = atoms.positions - atoms.get_center_of_mass()
+            momentum = np.cross(arms, masses * velocities).sum(axis=0)
+            # a linear molecule has one moment of inertia that is zero
+            velocities -= np.cross(np.linalg.pinv(_inertia(atoms, arms), rcond=1e-6) @ momentum, arms)
     atoms.set_velocities(velocities)
-    actual = atoms.get_temperature()
-    if actual > 0:
-        atoms.set_velocities(velocities * math.sqrt(temperature / actual))
 
 
 def run_dynamics(
@@ -280,6 +305,9 @@ class _Recorder:
         self.on_record = on_record
         self.bonds = None if atoms.pbc.any() else BondGraph(atoms)
         self.changed: dict[str, str] = {}
+        # The thermostats act on all 3N; without one, a molecule that does not travel or turn has fewer.
+        free = settings.ensemble == "nve" and not settings.keep_velocities
+        self.freedom = internal_freedom(atoms) if free else 3 * len(atoms)
         self.rows: list[dict[str, float]] = []
         self.steps_done = 0
 
@@ -288,7 +316,7 @@ class _Recorder:
         return {
             "step": step,
             "time_fs": step * self.settings.timestep,
-            "temperature_K": float(self.atoms.get_temperature()),
+            "temperature_K": 2 * kinetic / (units.kB * self.freedom),
             "potential_eV": potential,
             "kinetic_eV": kinetic,
             "total_eV": potential + kinetic,
@@ -361,7 +389,7 @@ def _equilibrate(atoms: Atoms, settings: DynamicsSettings, rng: np.random.Genera
             if recorder.on_record is not None:
                 recorder.on_record(done - settings.equilibration, row, 0.0)
     if not atoms.pbc.any():  # a molecule would drift away, turning, for the rest of the run
-        _remove_rigid_motion(atoms, atoms.get_temperature())
+        _remove_rigid_motion(atoms)
 
 
 def _dynamics(atoms: Atoms, settings: DynamicsSettings, rng: np.random.Generator) -> MolecularDynamics:

@@ -90,7 +90,6 @@ def test_report_is_one_file_with_its_pictures_inside(tmp_path):
         assert words in page
 
 
-@pytest.mark.slow
 def test_smallest_demo_leaves_everything(tmp_path):
     pytest.importorskip("tblite")
     out = tmp_path / "demo"

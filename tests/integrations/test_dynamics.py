@@ -14,7 +14,14 @@ from toy import MorsePotential
 
 from equitools.errors import ConfigError, EquitoolsError
 from equitools.integrations.ase import EquitoolsCalculator
-from equitools.integrations.dynamics import BondGraph, DynamicsSettings, energy_drift, run_dynamics, thermal_momenta
+from equitools.integrations.dynamics import (
+    BondGraph,
+    DynamicsSettings,
+    energy_drift,
+    internal_freedom,
+    run_dynamics,
+    thermal_momenta,
+)
 from equitools.integrations.relaxation import OPTIMIZERS, relax
 
 
@@ -34,10 +41,26 @@ def test_energy_drift_is_the_slope_per_atom_and_picosecond():
 def test_thermal_momenta(atoms):
     thermal_momenta(atoms, 300, np.random.default_rng(0))
     if len(atoms) > 1:
-        assert atoms.get_temperature() == pytest.approx(300)
+        assert 2 * atoms.get_kinetic_energy() / units.kB / internal_freedom(atoms) == pytest.approx(300)
         np.testing.assert_allclose(atoms.get_momenta().sum(axis=0), 0, atol=1e-10)
-    if len(atoms) > 2 and not atoms.pbc.any():
+    if len(atoms) > 1 and not atoms.pbc.any():
         np.testing.assert_allclose(atoms.get_angular_momentum(), 0, atol=1e-9)
+
+
+def test_internal_freedom():
+    counts = {"CH3CH2OH": 21, "CO2": 4, "N2": 1}
+    for name, count in counts.items():
+        atoms = molecule(name)
+        atoms.rotate(37, (1, 2, 3))
+        assert internal_freedom(atoms) == count, name
+    assert internal_freedom(copper()) == 93
+    assert internal_freedom(Atoms("H")) == 1
+
+
+def test_temperature_of_nve_is_that_of_the_internal_motion():
+    calc = EquitoolsCalculator(MorsePotential(length=1.4, width=2.0), dtype="float64")
+    result = run_dynamics(molecule("CH3CH2OH"), calc, DynamicsSettings(steps=1, timestep=0.01, interval=1))
+    assert result.table["temperature_K"][0] == pytest.approx(300)
 
 
 def test_bond_graph_tells_chemistry_from_vibration():
@@ -152,8 +175,9 @@ def test_keep_velocities():
     with pytest.raises(ConfigError, match="no velocities"):
         run_dynamics(atoms, EMT(), DynamicsSettings(keep_velocities=True))
     thermal_momenta(atoms, 111, np.random.default_rng(0))
+    kelvin = atoms.get_temperature()
     result = run_dynamics(atoms, EMT(), DynamicsSettings(keep_velocities=True, steps=1))
-    assert result.table["temperature_K"][0] == pytest.approx(111)
+    assert result.table["temperature_K"][0] == pytest.approx(kelvin)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
