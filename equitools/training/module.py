@@ -95,7 +95,8 @@ class TrainingModule(pl.LightningModule):
         self.max_seconds, self.follow_time = max_seconds, follow_time
         self.average = WeightAverage(model, ema)
         self.epoch, self.step = 0, 0
-        self.seconds_before, self._started = 0.0, time.monotonic()
+        self.seconds_before = 0.0
+        self._started: float | None = None  # the clock runs while the trainer does
         self.loader: Any = None
         self.valid: Metrics | None = None
         self.score = math.inf
@@ -108,7 +109,8 @@ class TrainingModule(pl.LightningModule):
     @property
     def seconds(self) -> float:
         """Wall time of the training so far, over resumes."""
-        return self.seconds_before + time.monotonic() - self._started
+        running = 0.0 if self._started is None else time.monotonic() - self._started
+        return self.seconds_before + running
 
     @property
     def time_is_up(self) -> bool:
@@ -157,8 +159,8 @@ class TrainingModule(pl.LightningModule):
         """
         terms = self.loss(self.loss.outputs(self.model, batch), batch)
         if not bool(torch.isfinite(terms["loss"])):
-            shown = ", ".join(f"{name} {float(term):g}" for name, term in terms.items() if name != "loss")
-            raise self._diverged(f"The loss became {float(terms['loss'])} ({shown})")
+            shown = ", ".join(f"{name} {term.item():g}" for name, term in terms.items() if name != "loss")
+            raise self._diverged(f"The loss became {terms['loss'].item()} ({shown})")
         self._structures += batch.num_graphs
         for name, term in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + term.detach() * batch.num_graphs

@@ -20,7 +20,7 @@ from equitools.training.config import SetConfig, TrainConfig
 if TYPE_CHECKING:
     from equitools.data import Structure
 
-__all__ = ["DTYPES", "Sets", "file_facts", "graphs_of", "prepare_sets"]
+__all__ = ["DTYPES", "Sets", "file_facts", "graphs_of", "prepare_sets", "write_split"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -36,6 +36,7 @@ class Sets:
         split: ``train``, ``valid``, ``test`` -> numbers of the training files' structures.
         fingerprint: Of the training files' structures, by which a resumed run knows its data again.
         files: Facts about the files that were read (see `file_facts`).
+        structures: The training files' structures.
     """
 
     train: Sequence[Graph]
@@ -44,6 +45,7 @@ class Sets:
     split: dict[str, list[int]] = field(default_factory=dict)
     fingerprint: str = ""
     files: list[dict[str, Any]] = field(default_factory=list)
+    structures: Sequence[Structure] = ()
 
 
 def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
@@ -58,16 +60,13 @@ def file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
     return facts
 
 
-def prepare_sets(
-    config: TrainConfig, console: Console, known: Mapping[str, list[int]] | None = None, output: Path | None = None
-) -> Sets:
+def prepare_sets(config: TrainConfig, console: Console, known: Mapping[str, list[int]] | None = None) -> Sets:
     """Read the files, print the label census, split, and make the graphs.
 
     Args:
         config: The run.
         console: Where the census goes.
         known: A split that is to be used again (of a resumed run).
-        output: Folder that ``split.json`` is written to; None for none.
 
     Raises:
         DataError: A file is missing or empty, the split does not fit, or units look wrong.
@@ -90,11 +89,15 @@ def prepare_sets(
     for name, items in chosen.items():
         graphs[name] = everything[start : start + len(items)]
         start += len(items)
-    if output is not None:
-        arrays = {name: np.array(indices, dtype=np.int64) for name, indices in parts.items()}
-        data.write_split(output / "split.json", arrays, structures, {"seed": config.seed})
     paths = [*config.data.train, *_paths(config.data.valid), *_paths(config.data.test)]
-    return Sets(graphs["train"], graphs["valid"], graphs.get("test", []), parts, stamp, file_facts(paths))
+    return Sets(graphs["train"], graphs["valid"], graphs.get("test", []), parts, stamp, file_facts(paths), structures)
+
+
+def write_split(path: Path, sets: Sets, seed: int) -> None:
+    """Write how the training files were divided, for sets that came from files."""
+    if sets.structures:
+        arrays = {name: np.array(indices, dtype=np.int64) for name, indices in sets.split.items()}
+        data.write_split(path, arrays, sets.structures, {"seed": seed})
 
 
 def _paths(part: SetConfig | None) -> list[str]:

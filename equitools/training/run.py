@@ -34,7 +34,7 @@ from equitools.training.losses import require_labels
 from equitools.training.metrics import Metrics, evaluate
 from equitools.training.module import TrainingModule
 from equitools.training.plots import learning_curve, parity_plot
-from equitools.training.prepare import Sets, prepare_sets
+from equitools.training.prepare import Sets, prepare_sets, write_split
 from equitools.training.report import error_table, machine, versions
 from equitools.training.schedule import Schedule
 
@@ -122,7 +122,7 @@ def train(config: TrainConfig, sets: Sets | None = None, console: Console | None
     with _quiet(), _arithmetic(config.trainer.deterministic), torch.random.fork_rng():
         if sets is None:
             known = state["split"] if state else None
-            sets = prepare_sets(config, console, known, output if world.rank == 0 else None)
+            sets = prepare_sets(config, console, known)
         else:
             _check_sets(config, sets)
         return _run(config, sets, state, world, console)
@@ -147,6 +147,7 @@ def _run(config: TrainConfig, sets: Sets, state: dict[str, Any] | None, world: _
         _clear(output)
     if writes:
         dump_config(config, output / "config.yaml")
+        write_split(output / "split.json", sets, config.seed)
     loader = BatchLoader(sets.train, collate, config.data.batch_size, config.seed, world.rank, world.size)
     valid = FixedBatches(sets.valid, collate, _eval_batch(config), world.rank, world.size)
     done = module.epoch

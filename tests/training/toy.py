@@ -22,8 +22,8 @@ def clusters(count: int, seed: int = 0, offset: float = -100.0) -> list[Atoms]:
     corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1.0]]) * 2.2 / np.sqrt(8)
     structures = []
     for _ in range(count):
-        atoms = Atoms("CNCN", corners + rng.normal(scale=0.12, size=(4, 3)))
-        calculator = LennardJones(sigma=2.0, epsilon=0.5, rc=20.0)
+        atoms = Atoms("CNCN", corners + rng.normal(scale=0.1, size=(4, 3)))
+        calculator = LennardJones(sigma=1.9, epsilon=0.1, rc=20.0)
         calculator.calculate(atoms, ["energy", "forces"], all_changes)
         atoms.info["reference"] = calculator.results["energy"] + offset
         atoms.arrays["pull"] = calculator.results["forces"]
@@ -61,7 +61,7 @@ def config(output: Any, **sections: Any) -> TrainConfig:
         "trainer": {"max_epochs": 4, "accelerator": "cpu"},
     }
     for name, section in sections.items():
-        if isinstance(section, dict) and isinstance(values.get(name), dict):
+        if isinstance(section, dict) and isinstance(values.get(name), dict) and "name" not in section:
             values[name] = {**values[name], **section}
         elif section is None:
             values.pop(name, None)
