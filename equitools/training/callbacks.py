@@ -55,6 +55,7 @@ class EpochRecord(pl.Callback):
         self.early_stop, self.csv_file = early_stop, csv_file
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] = {"score": math.inf, "epoch": 0}
+        self.best_weights: dict[str, Any] = {}
         self.stale = 0
         self.reason = "all epochs done"
         self._columns: list[str] = []
@@ -64,12 +65,18 @@ class EpochRecord(pl.Callback):
         """Take over the record of a run that is resumed."""
         self.history = [dict(row) for row in state["history"]]
         self.best, self.stale = dict(state["best"]), int(state["stale"])
+        self.best_weights = dict(state["best_weights"])
         self._seconds = float(state["seconds"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Cut metrics.csv back to the epochs that count."""
+        """Put metrics.csv and the best model back to what they were at the end of the last whole epoch."""
         if self.history:
             self._write_csv()
+        if self.best_weights and self.output is not None and isinstance(pl_module, TrainingModule):
+            own = {name: value.clone() for name, value in pl_module.model.state_dict().items()}
+            pl_module.model.load_state_dict(self.best_weights)
+            self._save_best(pl_module)
+            pl_module.model.load_state_dict(own)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -89,7 +96,9 @@ class EpochRecord(pl.Callback):
         self.history.append(self._row(module, improved))
         if improved and self.output is not None:
             with module.average.applied():
-                save(module.model, self.output / "model.safetensors", summary=self._json(self.summary()))
+                state = module.model.state_dict()
+                self.best_weights = {name: value.detach().cpu().clone() for name, value in state.items()}
+                self._save_best(module)
         # an epoch cut short is no boundary: a later resume repeats it from its start
         if whole and self.output is not None:
             state = {**module.resume_state(), **self._state(), **self.identity}
@@ -98,6 +107,10 @@ class EpochRecord(pl.Callback):
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in self.history[-1].items() if k != "epoch"}, step=module.epoch)
         self._stop(trainer, module, whole)
+
+    def _save_best(self, module: TrainingModule) -> None:
+        if self.output is not None:
+            save(module.model, self.output / "model.safetensors", summary=self._json(self.summary()))
 
     def _judge(self, module: TrainingModule) -> bool:
         if module.valid is None:
@@ -137,7 +150,7 @@ class EpochRecord(pl.Callback):
         return row
 
     def _state(self) -> dict[str, Any]:
-        return {"history": self.history, "best": self.best, "stale": self.stale}
+        return {"history": self.history, "best": self.best, "stale": self.stale, "best_weights": self.best_weights}
 
     @staticmethod
     def _json(values: dict[str, Any]) -> dict[str, Any]:
