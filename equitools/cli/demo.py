@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from equitools._atomic import atomic_path, write_text
-from equitools.errors import MissingDependencyError
+from equitools.errors import EquitoolsError, MissingDependencyError
 
 if TYPE_CHECKING:
     from equitools.cli.demo_sampling import Sample, SamplingPlan
@@ -131,6 +131,10 @@ def _stages(output: Path, plan: DemoPlan, seed: int, console: Console) -> dict[s
         settings = DynamicsSettings(steps=plan.steps, equilibration=plan.equilibration, seed=seed)
         with dynamics_progress(settings, console) as on_record:
             dynamics = run_dynamics(sample.relaxed, calculator, settings, output / "md", on_record)
+        if dynamics.stopped is not None:  # a report on half a run would mislead
+            raise EquitoolsError(
+                f"The demo's dynamics were {dynamics.stopped}. What was recorded is in {output / 'md'}."
+            )
         console.print(dynamics_table(dynamics))
         save_energy_plot(dynamics, output / "energy_conservation.png", console)
     result: dict[str, Any] = {
