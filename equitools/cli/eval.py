@@ -68,7 +68,8 @@ def eval(  # noqa: A001 - the command is called eval
     metrics = evaluate(network, graphs, batch_size, names, keep=True)
     seconds = time.perf_counter() - start
     console = Console()
-    console.print(error_table({data[0].stem if len(data) == 1 else f"{len(data)} files": metrics}))
+    title = f"{model.name} on {data[0].name if len(data) == 1 else f'{len(data)} files'}"
+    console.print(error_table({"": metrics}, title))
     if plot is not None:
         console.print(f"Parity plot: {parity_plot(plot, metrics.pairs(), model.name)}", highlight=False)
     if predictions is not None:

@@ -15,7 +15,7 @@ def train(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY.SUB=VALUE]...",
+            metavar="KEY.SUB=VALUE",
             help="Changes to the file, for example loss.forces=10 trainer.max_epochs=50 ema=null.",
             show_default=False,
         ),

@@ -24,7 +24,7 @@ def error_table(sets: Mapping[str, Metrics], title: str = "") -> Table:
     """Return a rich table of errors: units in the header, the label's own spread beside them.
 
     Args:
-        sets: Name of a set -> metrics.
+        sets: Name of a set -> metrics; a lone set may have an empty name.
         title: Above the table.
     """
     rows = [(name, row) for name, metrics in sets.items() for row in metrics.rows()]
@@ -34,7 +34,9 @@ def error_table(sets: Mapping[str, Metrics], title: str = "") -> Table:
         title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
         caption=caption if len(classes) < len(rows) else None, caption_justify="left",
     )  # fmt: skip
-    table.add_column("set")
+    named = any(sets)
+    if named:
+        table.add_column("set")
     table.add_column("quantity", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     if len(classes) < len(rows):
@@ -46,7 +48,8 @@ def error_table(sets: Mapping[str, Metrics], title: str = "") -> Table:
     table.add_column("n", justify="right")
     last = None
     for name, row in rows:
-        cells = [name if name != last else "", row.name.replace("_", " "), row.unit]
+        cells = [name if name != last else ""] if named else []
+        cells += [row.name.replace("_", " "), row.unit]
         if len(classes) < len(rows):
             cells += [_number(value) for value in (row.mae, row.rmse, row.spread, row.magnitude)]
         if classes:

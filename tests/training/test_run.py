@@ -325,6 +325,33 @@ def test_node_vectors_and_missing_head_label(tmp_path: Path) -> None:
         train(absent, toy.sets(), console=QUIET)
 
 
+def test_stress_is_trained(tmp_path: Path) -> None:
+    """Strained copper cells, labels from EMT: energy, forces and stress together."""
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    rng = np.random.default_rng(0)
+
+    def cell() -> Graph:
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.03 * rng.normal(size=(3, 3))), scale_atoms=True)
+        atoms.rattle(0.05, rng=rng)
+        atoms.calc = EMT()
+        labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        return Graph.from_ase(atoms, 4.0, labels={**labels, "stress": atoms.get_stress(voigt=False)})
+
+    sets = Sets([cell() for _ in range(16)], [cell() for _ in range(4)], [cell() for _ in range(4)])
+    config = toy.config(
+        tmp_path, model={"cutoff": 4.0}, loss={"energy": 1.0, "forces": 10.0, "stress": 1000.0}, data={"batch_size": 4},
+        trainer={"max_epochs": 30}, ema=0.9,
+    )  # fmt: skip
+    row = train(config, sets, console=QUIET).metrics["test"].row("stress")
+    assert row.unit == "meV/Å³"
+    assert row.rmse is not None
+    assert row.spread is not None
+    assert row.rmse < 0.5 * row.spread
+
+
 _DDP = """
 import sys
 from rich.console import Console
