@@ -47,7 +47,7 @@ class DemoPlan:
     epochs: int = 30
     minutes: float = 2.0
     steps: int = 4000
-    equilibration: int = 500
+    equilibration: int = 2000
 
 
 FULL = DemoPlan()

@@ -56,7 +56,8 @@ class DynamicsSettings:
         seed: Of velocities and thermostat.
         friction: Of the Langevin thermostat, 1/ps.
         pressure: GPa, for npt.
-        equilibration: Langevin steps before the recorded run begins.
+        equilibration: Langevin steps before the recorded run begins. An nve run then begins at the mean total energy
+            that they showed, without net translation and (of molecules) rotation.
         keep_velocities: Start from the velocities in the structure instead of drawing new ones.
     """
 
@@ -381,15 +382,30 @@ def _langevin(atoms: Atoms, settings: DynamicsSettings, rng: np.random.Generator
 
 def _equilibrate(atoms: Atoms, settings: DynamicsSettings, rng: np.random.Generator, recorder: _Recorder) -> None:
     dynamics = _langevin(atoms, settings, rng)
+    potentials = []
     for _ in dynamics.irun(settings.equilibration):
         done = dynamics.get_number_of_steps()
+        potentials.append(float(atoms.get_potential_energy()))
         if done % settings.interval == 0:
             row = recorder.values(done - settings.equilibration)
             recorder.check(row)
             if recorder.on_record is not None:
                 recorder.on_record(done - settings.equilibration, row, 0.0)
-    if not atoms.pbc.any():  # a molecule would drift away, turning, for the rest of the run
-        _remove_rigid_motion(atoms)
+    if settings.ensemble == "nve":
+        _remove_rigid_motion(atoms)  # or a molecule would drift away, turning, for the rest of the run
+        _set_mean_energy(atoms, settings.temperature, float(np.mean(potentials[len(potentials) // 2 :])))
+
+
+def _set_mean_energy(atoms: Atoms, temperature: float, potential: float) -> None:
+    """Scale the velocities so that the total energy is the thermostat's mean.
+
+    One instant of a thermostat is as far from its mean as few atoms fluctuate (20 % for ten), and at constant energy
+    a run would keep that. An instant so high in potential energy that little would be left to move is kept as it is.
+    """
+    usual = 0.5 * internal_freedom(atoms) * units.kB * temperature
+    kinetic, now = potential + usual - float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
+    if now > 0 and kinetic > 0.2 * usual:
+        atoms.set_velocities(atoms.get_velocities() * math.sqrt(kinetic / now))
 
 
 def _dynamics(atoms: Atoms, settings: DynamicsSettings, rng: np.random.Generator) -> MolecularDynamics:

@@ -137,6 +137,13 @@ def test_molecule_after_equilibration_has_no_net_motion():
     np.testing.assert_allclose(result.atoms.get_angular_momentum(), 0, atol=1e-6)
 
 
+def test_nve_after_equilibration_is_at_its_temperature():
+    calc = EquitoolsCalculator(MorsePotential(), dtype="float64")
+    settings = DynamicsSettings(temperature=200, timestep=2.0, steps=300, equilibration=200, friction=20)
+    result = run_dynamics(bulk("Cu", a=3.25, cubic=True) * (2, 2, 2), calc, settings)
+    assert result.table["temperature_K"].mean() == pytest.approx(200, rel=0.1)
+
+
 def test_interrupted_run_keeps_what_it_has(tmp_path):
     def interrupt(step, row, drift):
         if step == 30:
