@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from equitools.errors import IrrepsError
+from equitools.errors import ConventionError, IrrepsError
 from equitools.groups import clebsch_gordan, gaunt_coefficients, random_rotation, real_to_complex, wigner_D
 from equitools.groups._e3nn import E3NN_VERSION
 from equitools.ops.spherical_harmonics import spherical_harmonics_reference
@@ -26,7 +26,7 @@ def test_equals_the_installed_e3nn() -> None:
     from e3nn import o3
 
     convention = "e3nn-0.4" if old_signs() else "e3nn-0.5"
-    for l1, l2, l3 in triples(5):
+    for l1, l2, l3 in triples(8):
         theirs = o3.wigner_3j(l1, l2, l3, dtype=torch.float64)
         torch.testing.assert_close(clebsch_gordan(l1, l2, l3, convention), theirs, atol=1e-7, rtol=0)
 
@@ -35,6 +35,10 @@ def test_signs_that_changed_between_e3nn_versions() -> None:
     flipped = {t for t in triples(4) if not torch.equal(clebsch_gordan(*t, "e3nn-0.4"), clebsch_gordan(*t))}
     expected = {p for l in (2, 3, 4) for p in itertools.permutations((1, l, l))}
     assert flipped == expected
+    with pytest.raises(ConventionError, match="ends at l = 11"):
+        clebsch_gordan(12, 12, 0, "e3nn-0.4")
+    with pytest.raises(ConventionError, match="Did you mean"):
+        clebsch_gordan(1, 1, 0, "e3nn-0.6")
 
 
 @pytest.mark.parametrize("degrees", [(1, 1, 2), (2, 3, 1), (3, 3, 3), (4, 2, 3)])
