@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equitools.groups.conventions import Convention, change_of_basis
-from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients, real_to_complex
+from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.lie import SE, SO, E, MatrixGroup, O
 from equitools.groups.rotations import (
@@ -13,6 +13,7 @@ from equitools.groups.rotations import (
     random_orthogonal,
     random_rotation,
 )
+from equitools.groups.su2 import real_to_complex
 from equitools.groups.wigner import irreps_matrix, wigner_D, wigner_D_from_quaternion
 
 __all__ = [

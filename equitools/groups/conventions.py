@@ -16,6 +16,8 @@ from torch import Tensor
 
 from equitools.errors import ConventionError, nearest
 from equitools.groups._e3nn import Irreps
+from equitools.groups.irreps import parse_irreps
+from equitools.groups.su2 import check_degrees
 from equitools.groups.wigner import wigner_D
 
 __all__ = ["Convention", "change_of_basis"]
@@ -52,13 +54,15 @@ class Convention:
     version: int = 1
 
     def __post_init__(self) -> None:
-        if sorted(self.axes) != ["x", "y", "z"]:
+        if not isinstance(self.axes, str) or sorted(self.axes) != ["x", "y", "z"]:
             raise ConventionError(f"axes must be an order of x, y and z such as 'xyz', not {self.axes!r}.")
         for field, known in (("m_order", _M_ORDERS), ("normalization", _NORMALIZATIONS), ("cg_phase", _CG_PHASES)):
             if getattr(self, field) not in known:
                 raise ConventionError(
                     f"{field} = {getattr(self, field)!r} is not known. {nearest(str(getattr(self, field)), known)}"
                 )
+        if not isinstance(self.condon_shortley, bool):
+            raise ConventionError(f"condon_shortley must be true or false, not {self.condon_shortley!r}.")
         if self.version != 1:
             raise ConventionError(
                 f"This equitools reads convention records of version 1, not {self.version!r}; update it."
@@ -71,9 +75,23 @@ class Convention:
         Raises:
             ConventionError: No preset has this name.
         """
-        if name not in _PRESETS:
-            raise ConventionError(f"There is no convention {name!r}. {nearest(name, _PRESETS)}")
+        if not isinstance(name, str) or name not in _PRESETS:
+            raise ConventionError(f"There is no convention {name!r}. {nearest(str(name), _PRESETS)}")
         return _PRESETS[name]
+
+    @staticmethod
+    def of(value: Convention | str) -> Convention:
+        """Return a convention as it is, or the preset of this name.
+
+        Raises:
+            ConventionError: No preset has this name.
+        """
+        return value if isinstance(value, Convention) else Convention.preset(value)
+
+    @property
+    def default_basis(self) -> bool:
+        """Whether components mean the same as in the default convention, e3nn-0.5."""
+        return self.axes == "xyz" and self.m_order == "ascending" and not self.condon_shortley
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able record."""
@@ -84,8 +102,10 @@ class Convention:
         """Read a record that `to_dict` made.
 
         Raises:
-            ConventionError: A key is missing or unknown.
+            ConventionError: A key is missing or unknown, or a value is not understood.
         """
+        if not isinstance(record, dict):
+            raise ConventionError(f"A convention record is a dictionary, not {record!r}.")
         known = {field.name for field in dataclasses.fields(cls)}
         wrong = set(record) - known
         if wrong or "name" not in record:
@@ -97,14 +117,20 @@ class Convention:
     def from_default(self, l: int) -> Tensor:
         """Return the orthogonal matrix from the default basis (e3nn-0.5) of degree ``l`` to this one.
 
+        Args:
+            l: Degree.
+
         Returns:
             ``[2l+1, 2l+1]`` float64: f_here = M f_default.
+
+        Raises:
+            IrrepsError: The degree is negative or no integer.
         """
+        (l,) = check_degrees(l)
         turn = torch.zeros(3, 3, dtype=torch.float64)
         for row, axis in enumerate(self.axes):
             turn[row, "xyz".index(axis)] = 1.0
-        parity = torch.linalg.det(turn).round()
-        matrix = wigner_D(l, turn * parity) * parity**l
+        matrix = wigner_D(l, turn)  # where the order of the axes is odd, this is (−1)^l times a rotation's matrix
         if self.condon_shortley:
             matrix = matrix * torch.tensor([(-1.0) ** m for m in range(-l, l + 1)], dtype=torch.float64)[:, None]
         if self.m_order == "interleaved":
@@ -120,6 +146,7 @@ class Convention:
         return component if self.normalization == "component" else component / math.sqrt(4 * math.pi)
 
 
+# In Wikipedia's real harmonics the sign (−1)^m of the complex ones is taken out again: Y_{1,1} = +√(3/4π) x.
 _PRESETS = {
     "e3nn-0.5": Convention("e3nn-0.5"),
     "e3nn-0.4": Convention("e3nn-0.4", cg_phase="e3nn-0.4"),
@@ -142,12 +169,17 @@ def change_of_basis(a: Convention | str, b: Convention | str, irreps: Irreps | s
     Returns:
         ``[dim, dim]`` float64.
 
+    Raises:
+        ConventionError: No preset has this name.
+        IrrepsError: The irreps are not understood.
+
     Properties:
         round_trip: C(b, a) C(a, b) = 1.
+        intertwines_coupling: coupling in b what C turned = turning by C what was coupled in a, up to the phase of the
+            Clebsch–Gordan tensors.
     """
-    first = Convention.preset(a) if isinstance(a, str) else a
-    second = Convention.preset(b) if isinstance(b, str) else b
+    first, second = Convention.of(a), Convention.of(b)
     blocks = []
-    for mul, ir in Irreps(irreps):
+    for mul, ir in parse_irreps(irreps):
         blocks += [second.from_default(ir.l) @ first.from_default(ir.l).T] * mul
     return torch.block_diag(*blocks) if blocks else torch.zeros(0, 0, dtype=torch.float64)
