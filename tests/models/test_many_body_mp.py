@@ -1,4 +1,4 @@
-"""ManyBodyMP beyond the acceptance suite: its options, its layers' irreps, elements, both backends, scale at the start."""
+"""ManyBodyMP beyond the acceptance suite: options, irreps of the layers, elements, backends, scale at the start."""
 
 from __future__ import annotations
 
