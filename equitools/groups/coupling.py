@@ -22,7 +22,7 @@ def _old_sign(l1: int, l2: int, l3: int) -> float:
     e3nn 0.4 stored the tensor of the ascending degrees, signed so that its middle component is positive or, where that
     vanishes (odd sum), its first non-zero one; the other orders followed by transposition and (−1)^(l1+l2+l3). Both
     versions obey that symmetry, so the sign depends on the ascending degrees only. Up to l = 4 it differs for (1, l, l)
-    with l ≥ 2; above, for many more.
+    with l ≥ 2; above, for many more. e3nn 0.4's tables end at l = 11; the rule goes on.
     """
     a, b, c = sorted((l1, l2, l3))
     tensor = real_coupling(a, b, c)
