@@ -17,9 +17,21 @@ __all__ = [
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
-    """Return the rotation matrix of quaternions ``[..., 4]`` in the order (w, x, y, z); they are normalised first."""
-    if quaternion.shape[-1] != 4:
-        raise ShapeError(f"Quaternions [..., 4] are needed, the tensor given is {list(quaternion.shape)}.")
+    """Return the rotation matrix of quaternions ``[..., 4]`` in the order (w, x, y, z); they are normalised first.
+
+    Args:
+        quaternion: ``[..., 4]``, any length but 0.
+
+    Returns:
+        ``[..., 3, 3]`` in the same dtype, differentiable.
+
+    Raises:
+        ShapeError: The tensor is not ``[..., 4]`` of a floating-point dtype.
+    """
+    if quaternion.shape[-1:] != (4,) or not quaternion.is_floating_point():
+        raise ShapeError(
+            f"Floating-point quaternions [..., 4] are needed, given {list(quaternion.shape)} {quaternion.dtype}."
+        )
     w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
     rows = [
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
@@ -33,6 +45,15 @@ def matrix_to_quaternion(rotation: Tensor) -> Tensor:
     """Return unit quaternions ``[..., 4]`` (w, x, y, z), w ≥ 0, of rotation matrices ``[..., 3, 3]``.
 
     The largest of the four components is found first and divided by, so that nothing is lost at 180°.
+
+    Args:
+        rotation: ``[..., 3, 3]``, orthogonal with determinant +1, which is not checked.
+
+    Returns:
+        ``[..., 4]`` in the same dtype, differentiable.
+
+    Raises:
+        ShapeError: The tensor is not ``[..., 3, 3]``.
 
     Properties:
         round_trip: quaternion_to_matrix(matrix_to_quaternion(R)) = R.
@@ -60,22 +81,50 @@ def matrix_to_quaternion(rotation: Tensor) -> Tensor:
 
 
 def axis_angle_to_matrix(axis: Tensor, angle: Tensor) -> Tensor:
-    """Return the rotation about ``axis`` ``[..., 3]`` (any length but 0) by ``angle`` ``[...]`` in radians."""
-    half = angle.unsqueeze(-1) / 2
-    axis = axis / axis.norm(dim=-1, keepdim=True)
-    return quaternion_to_matrix(torch.cat([torch.cos(half), torch.sin(half) * axis], -1))
+    """Return the rotation about ``axis`` ``[..., 3]`` (any length but 0) by ``angle`` ``[...]`` in radians.
+
+    Raises:
+        ShapeError: The axis is not ``[..., 3]``.
+    """
+    if axis.shape[-1:] != (3,):
+        raise ShapeError(f"An axis [..., 3] is needed, the tensor given is {list(axis.shape)}.")
+    axis, half = torch.broadcast_tensors(axis / axis.norm(dim=-1, keepdim=True), angle.unsqueeze(-1) / 2)
+    return quaternion_to_matrix(torch.cat([torch.cos(half[..., :1]), torch.sin(half) * axis], -1))
 
 
 def random_rotation(
     shape: tuple[int, ...] = (), generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """Draw rotations ``[*shape, 3, 3]`` from the Haar measure of SO(3) (normalised Gaussian quaternions)."""
-    return quaternion_to_matrix(torch.randn(*shape, 4, generator=generator, dtype=dtype))
+    """Draw rotations from the Haar measure of SO(3), by normalised Gaussian quaternions.
+
+    Args:
+        shape: Of the batch.
+        generator: Source of randomness; the rotations are made on its device.
+        dtype: Of the rotations.
+
+    Returns:
+        ``[*shape, 3, 3]``.
+
+    Properties:
+        random_rotations_are_uniform: the distribution is that of the Haar measure.
+    """
+    device = None if generator is None else generator.device
+    return quaternion_to_matrix(torch.randn(*shape, 4, generator=generator, dtype=dtype, device=device))
 
 
 def random_orthogonal(
     shape: tuple[int, ...] = (), generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """Draw orthogonal matrices ``[*shape, 3, 3]`` from the Haar measure of O(3)."""
-    sign = torch.randint(0, 2, (*shape, 1, 1), generator=generator).to(dtype) * 2 - 1
+    """Draw orthogonal matrices from the Haar measure of O(3): a rotation, and ±1 with equal chance.
+
+    Args:
+        shape: Of the batch.
+        generator: Source of randomness; the matrices are made on its device.
+        dtype: Of the matrices.
+
+    Returns:
+        ``[*shape, 3, 3]``.
+    """
+    device = None if generator is None else generator.device
+    sign = torch.randint(0, 2, (*shape, 1, 1), generator=generator, device=device).to(dtype) * 2 - 1
     return sign * random_rotation(shape, generator, dtype)

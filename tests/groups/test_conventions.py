@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from equitools.errors import ConventionError
+from equitools.errors import ConventionError, IrrepsError
 from equitools.groups import Convention, change_of_basis
 from equitools.ops.spherical_harmonics import spherical_harmonics_reference
 
@@ -60,5 +60,18 @@ def test_records() -> None:
         Convention.from_dict({"name": "x", "polar": "z"})
     with pytest.raises(ConventionError, match="version"):
         Convention.from_dict({"name": "x", "version": 2})
-    with pytest.raises(ConventionError, match="axes"):
-        Convention("x", axes="xyy")
+    for axes in ("xyy", "", 3):
+        with pytest.raises(ConventionError, match="axes"):
+            Convention("x", axes=axes)
+    with pytest.raises(ConventionError, match="condon_shortley"):
+        Convention("x", condon_shortley="no")
+    with pytest.raises(ConventionError, match="dictionary"):
+        Convention.from_dict("e3nn-0.5")
+    with pytest.raises(IrrepsError, match="8x0e"):
+        change_of_basis("e3nn-0.5", "e3nn-0.4", "vectors")
+
+
+def test_e3nn_versions_have_one_basis() -> None:
+    matrix = change_of_basis("e3nn-0.4", "e3nn-0.5", "0e + 2x1o + 3e")
+    torch.testing.assert_close(matrix, torch.eye(14, dtype=torch.float64), atol=1e-14, rtol=0)
+    assert change_of_basis("e3nn-0.4", "wikipedia", "").shape == (0, 0)

@@ -56,12 +56,39 @@ def test_turns_spherical_harmonics(rotation: torch.Tensor) -> None:
 
 
 def test_equals_e3nn() -> None:
-    from equitools.groups import Irrep
+    from e3nn import o3
 
-    rotation = random_rotation((3,), generator(5)).float()
+    angles = torch.rand(3, 4, generator=generator(5), dtype=torch.float64) * torch.tensor([[6.2], [3.1], [6.2]])
+    torch.set_default_dtype(torch.float64)  # e3nn 0.6 computes its generators in the default dtype
+    try:
+        for l in range(12):
+            ours = wigner_D(l, o3.angles_to_matrix(*angles))
+            torch.testing.assert_close(ours, o3.wigner_D(l, *angles), atol=1e-11, rtol=0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_improper_rotations_turn_spherical_harmonics_too() -> None:
+    mirror = -random_rotation((), generator(13))
+    points = torch.randn(7, 3, generator=generator(14), dtype=torch.float64)
+    here, there = spherical_harmonics_reference(5, points), spherical_harmonics_reference(5, points @ mirror.T)
     for l in range(6):
-        theirs = Irrep(l, 1).D_from_matrix(rotation)
-        torch.testing.assert_close(wigner_D(l, rotation), theirs, atol=2e-4, rtol=0)  # theirs goes through angles
+        piece = slice(l * l, (l + 1) ** 2)
+        torch.testing.assert_close(there[:, piece], here[:, piece] @ wigner_D(l, mirror).T, atol=1e-12, rtol=0)
+
+
+def test_double_cover() -> None:
+    q = torch.randn(5, 4, generator=generator(15), dtype=torch.float64)
+    for l in (1, 4, 12):
+        d = wigner_D_from_quaternion(l, q)
+        torch.testing.assert_close(wigner_D_from_quaternion(l, -3 * q), d, atol=1e-13, rtol=0)
+        torch.testing.assert_close(wigner_D(l, quaternion_to_matrix(q)), d, atol=1e-13, rtol=0)
+
+
+def test_float32_keeps_its_digits() -> None:
+    rotation = random_rotation((50,), generator(16))
+    for l in (2, 6, 12):
+        torch.testing.assert_close(wigner_D(l, rotation.float()).double(), wigner_D(l, rotation), atol=5e-6, rtol=0)
 
 
 def test_gradient() -> None:
@@ -72,7 +99,26 @@ def test_gradient() -> None:
     assert torch.autograd.gradgradcheck(lambda q: wigner_D_from_quaternion(2, q), (quaternion,))
 
 
-def test_irreps_matrix_is_a_homomorphism_of_O3() -> None:
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("angle", [0.0, math.pi / 2, math.pi])
+def test_gradient_at_the_poles(axis: int, angle: float) -> None:
+    direction = torch.eye(3, dtype=torch.float64)[axis]
+    rotation = axis_angle_to_matrix(direction, torch.tensor(angle, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: wigner_D(3, r), (rotation,))
+    assert torch.autograd.gradcheck(lambda r: irreps_matrix("0o + 2x1o + 2e", r), (rotation,))
+    quaternion = matrix_to_quaternion(rotation.detach()).requires_grad_()
+    assert torch.autograd.gradcheck(lambda q: wigner_D_from_quaternion(3, q), (quaternion,))
+
+
+def test_empty_batches_and_no_irreps() -> None:
+    none = torch.zeros(0, 3, 3, dtype=torch.float64)
+    assert wigner_D(4, none).shape == (0, 9, 9)
+    assert irreps_matrix("2x1o + 0e", none).shape == (0, 7, 7)
+    assert irreps_matrix("", torch.eye(3)).shape == (0, 0)
+    assert matrix_to_quaternion(none).shape == (0, 4)
+
+
+def test_homomorphism_of_O3() -> None:
     irreps = Irreps("2x0e + 0o + 2x1o + 1e + 3o")
     a, b = random_orthogonal((2, 6), generator(8))
     torch.testing.assert_close(
@@ -106,6 +152,17 @@ def test_random_rotations_are_uniform() -> None:
 def test_wrong_input() -> None:
     with pytest.raises(ShapeError, match="3, 3"):
         wigner_D(2, torch.eye(2))
+    with pytest.raises(ShapeError, match="int64"):
+        wigner_D(2, torch.eye(3, dtype=torch.int64))
+    with pytest.raises(ShapeError, match="3, 3"):
+        irreps_matrix("1o", torch.eye(2))
+    for wrong in (-1, 1.5, True):
+        with pytest.raises(IrrepsError, match="degree"):
+            wigner_D(wrong, torch.eye(3))
+    with pytest.raises(IrrepsError, match="8x0e"):
+        irreps_matrix("vectors", torch.eye(3))
+    with pytest.raises(ShapeError, match="axis"):
+        axis_angle_to_matrix(torch.ones(2), torch.ones(()))
     with pytest.raises(ShapeError, match="4"):
         quaternion_to_matrix(torch.ones(3))
     with pytest.raises(IrrepsError, match="8x0e"):
