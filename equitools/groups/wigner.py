@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from equitools.errors import ShapeError
 from equitools.groups._e3nn import Irreps
@@ -103,11 +104,11 @@ def irreps_matrix(irreps: Irreps | str, element: Tensor) -> Tensor:
     _check(element)
     sign = torch.sign(torch.linalg.det(element))[..., None, None]
     degrees = _all_degrees(max((ir.l for _, ir in irreps), default=0), element * sign)
-    out = torch.zeros((*element.shape[:-2], irreps.dim, irreps.dim), dtype=element.dtype, device=element.device)
+    rows: list[Tensor] = []
     start = 0
     for mul, ir in irreps:
         block = degrees[ir.l] if ir.p == 1 else degrees[ir.l] * sign
         for _ in range(mul):
-            out[..., start : start + ir.dim, start : start + ir.dim] = block
+            rows.append(pad(block, (start, irreps.dim - start - ir.dim)))
             start += ir.dim
-    return out
+    return torch.cat(rows, -2) if rows else element.new_zeros((*element.shape[:-2], 0, 0))

@@ -21,6 +21,7 @@ from equitools.groups import (
     wigner_D,
 )
 from equitools.groups._e3nn import E3NN_VERSION
+from equitools.groups.su2 import su2_coefficient
 
 # The ascending triples up to l = 11 (where the table of e3nn 0.4 ends) whose sign differs between e3nn 0.4.4 and 0.6.0,
 # found by comparing the tables of the two packages.
@@ -125,6 +126,17 @@ def test_equals_sympy_3j(degrees: tuple[int, int, int]) -> None:
     overlap = np.vdot(real, ours)  # the same tensor up to a phase
     assert abs(abs(overlap) - 1) < 1e-12
     np.testing.assert_allclose(real * overlap, ours, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("j1", "m1", "j2", "m2", "j3"),
+    [(12, 3, 12, -5, 12), (12, -12, 11, 7, 9), (10, 0, 12, 0, 8), (9, 4, 7, 7, 12), (12, 1, 12, 2, 24)],
+)
+def test_su2_coefficients_of_high_degree_equal_sympy(j1: int, m1: int, j2: int, m2: int, j3: int) -> None:
+    from sympy.physics.wigner import clebsch_gordan as exact
+
+    value = float(exact(j1, j2, j3, m1, m2, m1 + m2).evalf(30))
+    assert abs(su2_coefficient(j1, m1, j2, m2, j3, m1 + m2) - value) <= 4e-16 * abs(value)
 
 
 @pytest.mark.parametrize("degrees", [(0, 0, 0), (1, 2, 3), (4, 4, 4), (6, 5, 4), (12, 12, 12), (12, 5, 9)])

@@ -110,6 +110,13 @@ def test_gradient_at_the_poles(axis: int, angle: float) -> None:
     assert torch.autograd.gradcheck(lambda q: wigner_D_from_quaternion(3, q), (quaternion,))
 
 
+def test_function_transforms() -> None:
+    rotations = random_rotation((4,), generator(17))
+    for function in (lambda r: wigner_D(3, r), lambda r: irreps_matrix("0o + 2x1o + 2e", r), matrix_to_quaternion):
+        torch.testing.assert_close(torch.func.vmap(function)(rotations), function(rotations), atol=1e-13, rtol=0)
+        assert torch.func.jacrev(function)(rotations[0]).shape[-2:] == (3, 3)
+
+
 def test_empty_batches_and_no_irreps() -> None:
     none = torch.zeros(0, 3, 3, dtype=torch.float64)
     assert wigner_D(4, none).shape == (0, 9, 9)
