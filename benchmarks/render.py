@@ -49,6 +49,7 @@ def _acac(table: dict[str, Any]) -> str:
     result = table["result"]
     nve = result["nve"]
     intact = "intact" if nve["molecule_intact"] else "broken"
+    changes = f" (bonds: {'; '.join(nve['changed_bonds'])})" if nve["changed_bonds"] else ""
     return "\n\n".join([
         f"**Acetylacetone** (500 DFT configurations at 300 K: {result['structures']['train']} for training, "
         f"{result['structures']['valid']} for validation; tested on {result['structures']['test']} others). "
@@ -57,7 +58,7 @@ def _acac(table: dict[str, Any]) -> str:
         _errors(result["test"]),
         f"NVE from 300 K with 0.5 fs steps for {_number(nve['simulated_ps'])} ps: energy drift "
         f"{_number(nve['energy_drift_meV_per_atom_per_ps'])} meV/atom/ps, largest deviation "
-        f"{_number(nve['energy_max_deviation_meV_per_atom'])} meV/atom, molecule {intact}.",
+        f"{_number(nve['energy_max_deviation_meV_per_atom'])} meV/atom, molecule {intact}{changes}.",
         f"*{_where(table)}*",
     ])  # fmt: skip
 

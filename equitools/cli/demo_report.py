@@ -94,7 +94,7 @@ def write_report(
     figures = "".join(_figure(picture, caption) for picture, caption in pictures if picture.exists())
     targets = "".join(_target(item) for item in result["targets"])
     dynamics, sampling, training = result["dynamics"], result["sampling"], result["training"]
-    bonds = "unchanged" if dynamics["molecule_intact"] else ", ".join(dynamics["changed_bonds"])
+    bonds = ", ".join(dynamics["changed_bonds"]) or "unchanged"
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result["seconds"].items())
     body = f"""
 <h1>equitools demo: ethanol</h1>

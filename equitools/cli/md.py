@@ -130,7 +130,8 @@ def dynamics_table(result: DynamicsResult) -> Table:
         volume = result.table["volume_A3"]
         rows.append(("volume", f"{volume.mean():.2f} ± {volume.std():.2f} Å³"))
     if result.intact is not None:
-        rows.append(("bonds", "unchanged" if result.intact else "; ".join(result.changed_bonds[:5])))
+        rows.append(("molecule", "intact" if result.intact else "broken"))
+        rows.append(("bonds", "; ".join(result.changed_bonds[:5]) or "unchanged"))
     for name, value in rows:
         table.add_row(name, str(value))
     return table

@@ -95,7 +95,9 @@ class DynamicsResult:
         table: The recorded values by column (`COLUMNS`), one array each.
         drift: Slope of a straight line through the total energy, meV/atom/ps (meaningful for nve).
         max_deviation: Largest distance of the total energy from its first value, meV/atom.
-        intact: Whether a molecule kept its bonds; None for structures with a periodic axis.
+        intact: Whether each molecule stayed in one piece with the bonds between its heavy atoms unchanged, at every
+            record; a proton that moves from one atom of it to another does not break it. None for structures with a
+            periodic axis.
         changed_bonds: Bonds that broke or formed, such as ``"C0-H3 broke (1.92 Å) at 512.0 fs"``.
         steps_done: Fewer than asked for if the run was stopped.
         stopped: Why it was stopped, or None.
@@ -151,6 +153,33 @@ class BondGraph:
 
     def _distances(self, positions: np.ndarray) -> np.ndarray:
         return np.linalg.norm(positions[self.first] - positions[self.second], axis=1)
+
+    def keeps_molecules(self, atoms: Atoms) -> bool:
+        """Return whether the molecules are the same: the same pieces, and the same bonds between heavy atoms.
+
+        A hydrogen may move to another atom of its molecule, as the enol proton of acetylacetone does. Pieces are held
+        together by pairs nearer than the distance beyond which a bond counts as broken.
+        """
+        distance = self._distances(atoms.positions)
+        broken = self.bonded & (distance > self.BROKEN * self.reference)
+        formed = ~self.bonded & (distance < self.FORMED * self.reference)
+        heavy = np.array([symbol != "H" for symbol in self.symbols])
+        if bool(((broken | formed) & heavy[self.first] & heavy[self.second]).any()):
+            return False
+        return bool(np.array_equal(self._pieces(self.bonded), self._pieces(distance < self.BROKEN * self.reference)))
+
+    def _pieces(self, joined: np.ndarray) -> np.ndarray:
+        """The smallest index of each atom's connected piece."""
+        label = np.arange(len(self.symbols))
+        pairs = list(zip(self.first[joined], self.second[joined], strict=True))
+        changed = True
+        while changed:
+            changed = False
+            for i, j in pairs:
+                low = min(label[i], label[j])
+                changed |= bool(label[i] != low or label[j] != low)
+                label[i] = label[j] = low
+        return label
 
     def changes(self, atoms: Atoms) -> dict[str, float]:
         """Return the changed bonds, such as ``"C0-H3 broke"``, with their lengths in Å."""
@@ -289,7 +318,7 @@ def run_dynamics(
         table=table,
         drift=drift,
         max_deviation=deviation,
-        intact=None if recorder.bonds is None else not recorder.changed,
+        intact=recorder.intact,
         changed_bonds=list(recorder.changed.values()),
         steps_done=recorder.steps_done,
         stopped=stopped,
@@ -305,6 +334,7 @@ class _Recorder:
         self.settings = settings
         self.on_record = on_record
         self.bonds = None if atoms.pbc.any() else BondGraph(atoms)
+        self.intact = None if self.bonds is None else True
         self.changed: dict[str, str] = {}
         # The thermostats act on all 3N; without one, a molecule that does not travel or turn has fewer.
         free = settings.ensemble == "nve" and not settings.keep_velocities
@@ -340,6 +370,7 @@ class _Recorder:
         self.check(row)
         self.rows.append(row)
         if self.bonds is not None:
+            self.intact = bool(self.intact) and self.bonds.keeps_molecules(self.atoms)
             for bond, length in self.bonds.changes(self.atoms).items():
                 self.changed.setdefault(bond, f"{bond} ({length:.2f} Å) at {row['time_fs']:.1f} fs")
         if files is not None:

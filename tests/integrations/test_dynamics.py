@@ -77,6 +77,23 @@ def test_bond_graph_tells_chemistry_from_vibration():
     assert any("formed" in change for change in graph.changes(atoms))
 
 
+def test_a_proton_may_move_within_its_molecule():
+    # Malonaldehyde's skeleton O=C-C=C-O with the proton on one oxygen, then on the other, then gone.
+    points = [[-1.25, 0, 0], [-1.25, 1.25, 0], [0, 1.95, 0], [1.25, 1.25, 0], [1.25, 0, 0], [0.3, -0.2, 0]]
+    atoms = Atoms("OCCCOH", points)
+    graph = BondGraph(atoms)
+    assert graph.keeps_molecules(atoms)
+    moved = atoms.copy()
+    moved.positions[5, 0] = -0.35
+    assert {change.split()[1] for change in graph.changes(moved)} == {"broke", "formed"}
+    assert graph.keeps_molecules(moved)
+    moved.positions[5] = [0, -4, 0]
+    assert not graph.keeps_molecules(moved)
+    stretched = atoms.copy()
+    stretched.positions[0, 0] -= 2.0
+    assert not graph.keeps_molecules(stretched)
+
+
 def test_nve_writes_whole_files_and_conserves_energy(tmp_path):
     calls = []
     settings = DynamicsSettings(steps=200, interval=10, timestep=1.0, seed=3)
