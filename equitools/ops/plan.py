@@ -19,6 +19,13 @@ from torch import Tensor
 
 from equitools.errors import IrrepsError
 from equitools.groups import Irrep, Irreps, clebsch_gordan, parse_irreps
+from equitools.ops.symmetric_basis import (
+    monomial_counts,
+    monomial_factors,
+    monomials,
+    symmetric_basis,
+    times_variable,
+)
 
 __all__ = ["Path", "Plan", "SymmetricContractionPlan", "TensorProductPlan"]
 
@@ -181,78 +188,6 @@ class TensorProductPlan(Plan):
         )
 
 
-@functools.lru_cache(maxsize=64)
-def _trees(irreps_in: str, correlation: int) -> dict[Irrep, list[np.ndarray]]:
-    """All left-to-right couplings of ``correlation`` copies of the input, by what comes out: [d, …, d, 2l+1]."""
-    irreps = Irreps(irreps_in)
-    if correlation == 1:
-        trees: dict[Irrep, list[np.ndarray]] = {}
-        for (_, ir), piece in zip(irreps, irreps.slices(), strict=True):
-            unit = np.zeros((irreps.dim, ir.dim))
-            unit[piece] = np.eye(ir.dim)
-            trees.setdefault(ir, []).append(unit)
-        return trees
-    lmax = irreps.lmax * correlation
-    grown: dict[Irrep, list[np.ndarray]] = {}
-    for left_ir, lefts in _trees(irreps_in, correlation - 1).items():
-        for (_, ir), piece in zip(irreps, irreps.slices(), strict=True):
-            for out in left_ir * ir:
-                if out.l > lmax:
-                    continue
-                cg = clebsch_gordan(left_ir.l, ir.l, out.l).numpy() * math.sqrt(out.dim)
-                for left in lefts:
-                    tree = np.zeros((*left.shape[:-1], irreps.dim, out.dim))
-                    tree[..., piece, :] = np.einsum("...a,abc->...bc", left, cg)
-                    grown.setdefault(out, []).append(tree)
-    return grown
-
-
-@functools.lru_cache(maxsize=64)
-def _symmetric_basis(irreps_in: str, correlation: int, out: Irrep) -> np.ndarray:
-    """Orthonormal, permutation-symmetric equivariant maps: ``[paths, d, …, d, 2l+1]``.
-
-    The trees are symmetrised over their arguments and made orthonormal one after the other (Gram–Schmidt, twice, in a
-    fixed order), which keeps the independent ones. Unlike a singular value decomposition this has no free signs, so
-    that weights mean the same on every machine.
-    """
-    irreps = Irreps(irreps_in)
-    kept: list[np.ndarray] = []
-    shape = (*[irreps.dim] * correlation, out.dim)
-    permutations = list(itertools.permutations(range(correlation)))
-    for tree in _couple_to(irreps_in, correlation, out):
-        symmetric = sum(np.transpose(tree, (*p, correlation)) for p in permutations) / len(permutations)
-        vector = np.asarray(symmetric).reshape(-1)
-        scale = np.linalg.norm(tree)
-        if np.linalg.norm(vector) < 1e-8 * scale:
-            continue
-        vector = vector / np.linalg.norm(vector)
-        for _ in range(2):
-            for other in kept:
-                vector = vector - other * (other @ vector)
-        length = np.linalg.norm(vector)
-        if length > 1e-6:
-            kept.append(vector / length)
-    return np.array(kept).reshape(len(kept), *shape)
-
-
-def _couple_to(irreps_in: str, correlation: int, out: Irrep) -> list[np.ndarray]:
-    """The trees that end in ``out``; the last coupling is made only where it leads there."""
-    if correlation == 1:
-        return _trees(irreps_in, 1).get(out, [])
-    irreps = Irreps(irreps_in)
-    found = []
-    for left_ir, lefts in _trees(irreps_in, correlation - 1).items():
-        for (_, ir), piece in zip(irreps, irreps.slices(), strict=True):
-            if out not in set(left_ir * ir):
-                continue
-            cg = clebsch_gordan(left_ir.l, ir.l, out.l).numpy() * math.sqrt(out.dim)
-            for left in lefts:
-                tree = np.zeros((*left.shape[:-1], irreps.dim, out.dim))
-                tree[..., piece, :] = np.einsum("...a,abc->...bc", left, cg)
-                found.append(tree)
-    return found
-
-
 class SymmetricContractionPlan(Plan):
     """The many-body product basis: all independent symmetric products of 1 … ν copies of a feature.
 
@@ -279,9 +214,10 @@ class SymmetricContractionPlan(Plan):
         if correlation < 1:
             raise IrrepsError(f"The correlation must be at least 1, it is {correlation}.")
         super().__init__(f"sym^{correlation}({self.irreps_in}) -> {self.irreps_out}")
+        dim = self.irreps_in.dim
         counts: list[tuple[int, ...]] = []
         for k, (_, ir) in enumerate(self.irreps_out):
-            bases = [_symmetric_basis(str(self.irreps_in), nu, ir) for nu in range(1, correlation + 1)]
+            bases = [symmetric_basis(str(self.irreps_in), nu, ir) for nu in range(1, correlation + 1)]
             counts.append(tuple(len(basis) for basis in bases))
             if not any(counts[-1]):
                 raise IrrepsError(
@@ -291,6 +227,32 @@ class SymmetricContractionPlan(Plan):
             for nu, basis in enumerate(bases, 1):
                 # 1/ν! as in a power series: features of atoms with close neighbours exceed 1, and their bare powers
                 # would start the training from energies of 10⁵.
-                table = torch.from_numpy(basis * (math.sqrt(ir.dim) / math.factorial(nu)))
-                self._tables[f"{k}.{nu}"] = table.movedim(-1, 1).contiguous()  # [paths, 2l+1, d, …, d]
+                entries = basis.transpose(0, 2, 1) * (math.sqrt(ir.dim) / math.factorial(nu))
+                self._tables[f"{k}.{nu}.entries"] = torch.from_numpy(np.ascontiguousarray(entries))
+                # One factor stands apart (the last contraction), the others are a monomial of degree ν − 1.
+                fold = entries[:, :, times_variable(dim, nu).T] * monomial_counts(dim, nu - 1)
+                self._tables[f"{k}.{nu}.fold"] = torch.from_numpy(np.ascontiguousarray(fold))
+        for nu in range(2, correlation):
+            first, rest = monomial_factors(dim, nu)
+            self._tables[f"{nu}.first"], self._tables[f"{nu}.rest"] = torch.from_numpy(first), torch.from_numpy(rest)
         self.num_paths = tuple(counts)
+
+    def table(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Return a table on a device and in a dtype; the cast is kept. Treat it as read-only.
+
+        Args:
+            name: For block k of ``irreps_out`` and ν factors: ``"k.ν"``, all entries ``[paths, 2l+1, d, …, d]``
+                (made when asked for); ``"k.ν.entries"``, those at ascending indices ``[paths, 2l+1, monomials(ν)]``;
+                ``"k.ν.fold"``, ``[paths, 2l+1, d, monomials(ν−1)]``, times the number of orders of the monomial.
+                ``"ν.first"`` and ``"ν.rest"``: each monomial as a variable times a monomial of one degree less.
+            device: Where it is wanted.
+            dtype: In which precision.
+        """
+        if name not in self._tables:
+            entries = self._tables[f"{name}.entries"]
+            dim, nu = self.irreps_in.dim, int(name.split(".")[1])
+            index = torch.zeros((dim,) * nu, dtype=torch.int64)
+            for order in itertools.permutations(range(nu)):
+                index[tuple(torch.from_numpy(monomials(dim, nu)[:, list(order)].T))] = torch.arange(entries.shape[-1])
+            self._tables[name] = entries[:, :, index]
+        return super().table(name, device, dtype)

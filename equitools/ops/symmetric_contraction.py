@@ -19,7 +19,8 @@ def symmetric_contraction(
     """Contract 1 … ν copies of each node's features with the symmetric basis.
 
     The weights are folded into the basis once for each species and channel; then the nodes of a species are one batched
-    GEMM over channels between their (ν−1)-fold products and the folded table, and one more contraction with x.
+    GEMM over channels between the folded table and their monomials of degree ν − 1 (each product once, whatever the
+    order of its factors), and one more contraction with x: a Horner scheme.
 
     Args:
         plan: The plan.
@@ -37,44 +38,45 @@ def symmetric_contraction(
     """
     num_species, channels = weights[0][0].shape[0], x.shape[-1]
     _check(plan, x, species, num_species)
-    dim_in, dim_out = x.shape[1], sum(ir.dim for _, ir in plan.irreps_out)
-    folded = [_fold(plan, weights, nu, x) for nu in range(1, plan.correlation + 1)]  # [S, C, d^(ν-1), dim_out·d]
+    dim_out = sum(ir.dim for _, ir in plan.irreps_out)
+    if not len(x):
+        return x.new_zeros(0, dim_out, channels) + 0 * x.sum()
+    folded = [_fold(plan, weights, nu, x) for nu in range(1, plan.correlation + 1)]  # [S, C, dim_out · d, monomials]
     order = torch.argsort(species, stable=True)
     counts = torch.bincount(species, minlength=num_species).tolist()
-    by_channel = x.index_select(0, order).permute(2, 0, 1)  # [C, N, d]
+    # Nodes innermost and sorted by species: every product below reads and writes whole rows.
+    variables = x.index_select(0, order).permute(1, 2, 0).contiguous()  # [d, C, N]
+    powers = [variables]
+    for nu in range(2, plan.correlation):
+        first = plan.table(f"{nu}.first", x.device, torch.int64)
+        rest = plan.table(f"{nu}.rest", x.device, torch.int64)
+        powers.append(variables.index_select(0, first) * powers[-1].index_select(0, rest))
+    split = [[part.transpose(0, 1) for part in power.split(counts, dim=2)] for power in powers]  # [C, monomials, n]
     results = []
-    for s, nodes in enumerate(by_channel.split(counts, dim=1)):
-        if not nodes.shape[1]:
+    for s, nodes in enumerate(counts):
+        if not nodes:
             continue
-        total = folded[0][s].expand(-1, nodes.shape[1], -1)
-        products = nodes
+        total = folded[0][s].expand(-1, -1, nodes)
         for nu in range(2, plan.correlation + 1):
-            total = torch.baddbmm(total, products, folded[nu - 1][s])
-            if nu < plan.correlation:
-                products = (products.unsqueeze(-1) * nodes.unsqueeze(-2)).flatten(2)
-        blocks = total.unflatten(-1, (dim_out, dim_in))
-        results.append(torch.einsum("cnoi,cni->nco", blocks, nodes))
-    if not results:
-        return x.new_zeros(0, dim_out, channels) + 0 * x.sum()
+            total = torch.baddbmm(total, folded[nu - 1][s], split[nu - 2][s])
+        results.append((total.unflatten(1, (dim_out, -1)) * split[0][s].unsqueeze(1)).sum(2))  # [C, dim_out, n]
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
-    return torch.cat(results, 0).index_select(0, back).transpose(1, 2)
+    return torch.cat(results, 2).permute(2, 1, 0).index_select(0, back)
 
 
 def _fold(plan: SymmetricContractionPlan, weights: Sequence[Sequence[Tensor]], nu: int, x: Tensor) -> Tensor:
-    """Sum the paths of order ν with their weights: ``[S, C, d^(ν-1), dim_out · d]``."""
+    """Sum the paths of order ν with their weights: ``[S, C, dim_out · d, monomials of degree ν − 1]``."""
     parts = []
-    dim = x.shape[1]
     for k, (_, ir) in enumerate(plan.irreps_out):
+        table = plan.table(f"{k}.{nu}.fold", x.device, x.dtype)
         w = weights[k][nu - 1]
+        shape = (w.shape[0], w.shape[2], ir.dim * x.shape[1], table.shape[-1])
         if plan.num_paths[k][nu - 1] == 0:
-            parts.append(x.new_zeros(w.shape[0], w.shape[2], dim ** (nu - 1), ir.dim, dim))
-            continue
-        table = plan.table(f"{k}.{nu}", x.device, x.dtype)
-        table = table.reshape(len(table), ir.dim, dim ** (nu - 1), dim).transpose(1, 2)  # [K, d^(ν-1), 2l+1, d]
-        mixed = w.transpose(1, 2).reshape(-1, len(table)) @ table.reshape(len(table), -1)
-        parts.append(mixed.reshape(w.shape[0], w.shape[2], dim ** (nu - 1), ir.dim, dim))
-    return torch.cat(parts, 3).flatten(3) if len(parts) > 1 else parts[0].flatten(3)
+            parts.append(x.new_zeros(shape))
+        else:
+            parts.append((w.transpose(1, 2).reshape(-1, len(table)) @ table.flatten(1)).reshape(shape))
+    return torch.cat(parts, 2) if len(parts) > 1 else parts[0]
 
 
 def _check(plan: SymmetricContractionPlan, x: Tensor, species: Tensor, num_species: int) -> None:

@@ -50,7 +50,7 @@ def characters_count(lmax: int, correlation: int, l_out: int) -> int:
     return count[0] - count[1]
 
 
-@pytest.mark.parametrize(("lmax", "correlation"), [(1, 4), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("lmax", "correlation"), [(1, 4), (1, 5), (2, 4), (3, 3), (3, 4)])
 def test_number_of_independent_paths(lmax: int, correlation: int) -> None:
     irreps = " + ".join(f"{l}{'eo'[l % 2]}" for l in range(lmax + 1))
     plan = SymmetricContractionPlan(irreps, "0e + 1o + 2e", correlation)
@@ -70,6 +70,15 @@ def test_basis_is_symmetric_and_orthonormal() -> None:
     gram = table.flatten(1) @ table.flatten(1).T
     scale = 3 / 36  # the square of √(2l+1) / ν!
     torch.testing.assert_close(gram, scale * torch.eye(len(table), dtype=torch.float64), atol=1e-10, rtol=0)
+
+
+def test_tables_of_the_fold_equal_the_whole_tensor() -> None:
+    plan = SymmetricContractionPlan("0e + 1o", "1o", 3)
+    device, x = torch.device("cpu"), torch.randn(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = torch.einsum("kzabc,a,b,c->kz", plan.table("0.3", device, x.dtype), x, x, x)
+    first, rest = (plan.table(f"2.{name}", device, torch.int64) for name in ("first", "rest"))
+    folded = torch.einsum("kzcm,c,m->kz", plan.table("0.3.fold", device, x.dtype), x, x[first] * x[rest])
+    torch.testing.assert_close(folded, whole, atol=1e-14, rtol=1e-12)
 
 
 def test_basis_does_not_depend_on_chance() -> None:

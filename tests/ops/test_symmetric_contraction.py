@@ -30,6 +30,8 @@ def make(irreps_in: str, irreps_out: str, correlation: int, channels: int = 2, s
         ("0e + 1o + 2e", "0e + 1o", 2),
         ("0e + 1o + 2e", "0e + 2e", 3),
         ("0e + 1o", "0e + 1o", 4),
+        ("0e + 1o", "0e + 1o", 5),
+        ("0e + 1o + 1e", "0o + 1e", 3),
     ],
 )
 def test_equals_reference(irreps_in: str, irreps_out: str, correlation: int) -> None:
@@ -80,6 +82,16 @@ def test_gradcheck() -> None:
     x.requires_grad_()
     assert torch.autograd.gradcheck(lambda t: symmetric_contraction(plan, t, weights, species), (x,))
     assert torch.autograd.gradgradcheck(lambda t: symmetric_contraction(plan, t, weights, species), (x,))
+
+
+def test_any_order_of_nodes_and_strides() -> None:
+    plan, x, weights, species = make("0e + 1o + 2e", "0e + 1o", 3, nodes=9)
+    out = symmetric_contraction(plan, x, weights, species)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(symmetric_contraction(plan, x[order], weights, species[order]), out[order])
+    strided = x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    assert not strided.is_contiguous()
+    torch.testing.assert_close(symmetric_contraction(plan, strided, weights, species), out)
 
 
 def test_no_nodes_and_absent_species() -> None:
