@@ -74,12 +74,18 @@ class TensorProductConv(torch.nn.Module):
         """
         check_features("x", x, self.irreps_in)
         check_features("edge_attr", edge_attr, self.irreps_edge, like=x)
+        if edge_index.ndim != 2 or len(edge_index) != 2 or edge_index.dtype != torch.int64:
+            raise ShapeError(
+                f"edge_index must be int64 [2, E], the tensor given is {edge_index.dtype} {list(edge_index.shape)}."
+            )
         edges = edge_index.shape[-1]
-        if weight.shape != (edges, self.weight_numel) or len(edge_attr) != edges:
+        if weight.shape == (edges, self.weight_numel):
+            check_features("weight", weight, Irreps([(self.weight_numel, (0, 1))]), like=x)
+        if weight.shape != (edges, self.weight_numel) or x.ndim != 2 or edge_attr.shape[:-1] != (edges,):
             raise ShapeError(
                 f"{edges} edges need edge_attr [{edges}, {self.irreps_edge.dim}] and weight "
-                f"[{edges}, {self.weight_numel}]; the tensors given are {list(edge_attr.shape)} and "
-                f"{list(weight.shape)}."
+                f"[{edges}, {self.weight_numel}], and x [N, {self.irreps_in.dim}]; the tensors given are "
+                f"{list(edge_attr.shape)}, {list(weight.shape)} and {list(x.shape)}."
             )
         if edges and not (int(edge_index[0].min()) >= 0 and int(edge_index[0].max()) < len(x)):
             raise ShapeError(

@@ -162,30 +162,20 @@ class TensorProductPlan(Plan):
         """Fill the tables of the fused form; does nothing the second time.
 
         ``edge_to_matrix``: one GEMM turns edge attributes into, for each input block, the matrix M[m3 of all its paths,
-        m1]. ``row_to_path``: which path a row belongs to, one-hot. ``rows``: the order of rows after sorting.
+        m1].
         """
-        if "rows" in self._tables:
+        if "edge_to_matrix" in self._tables:
             return
         edge_slices = self.irreps_edge.slices()
         columns: list[Tensor] = []
-        row_path: list[int] = []
-        first_row: dict[int, int] = {}
         for i1, paths in self.blocks:
             dim1 = self.irreps_in[i1].ir.dim
             for p in paths:
                 path = self.paths[p]
-                first_row[p] = len(row_path)
-                row_path += [p] * path.irrep.dim
                 block = torch.zeros(self.irreps_edge.dim, path.irrep.dim, dim1, dtype=torch.float64)
                 block[edge_slices[path.index2]] = self.coupling(p).permute(1, 2, 0)
                 columns.append(block.flatten(1))
         self._tables["edge_to_matrix"] = torch.cat(columns, 1).contiguous()
-        one_hot = torch.zeros(len(row_path), len(self.paths), dtype=torch.float64)
-        one_hot[torch.arange(len(row_path)), torch.tensor(row_path)] = 1.0
-        self._tables["row_to_path"] = one_hot
-        self._tables["rows"] = torch.tensor(
-            [first_row[p] + m for p in self.order for m in range(self.paths[p].irrep.dim)], dtype=torch.int64
-        )
 
 
 class SymmetricContractionPlan(Plan):

@@ -53,14 +53,19 @@ def tensor_product_conv(
         matrix = matrices.narrow(1, column, rows * dim1).unflatten(1, (rows, dim1))
         messages.append(matrix * block if dim1 == 1 else torch.bmm(matrix, block))
         column += rows * dim1
-    product = messages[0] if len(messages) == 1 else torch.cat(messages, 1)
-    order = [p for _, paths in plan.blocks for p in paths]
-    if order == list(range(len(order))) and product.shape[1] == len(order):
-        weighted = product * weight  # every path is a scalar
-    else:
-        weighted = product * torch.matmul(plan.table("row_to_path", x.device, x.dtype), weight)
-    summed = segment_sum(weighted.reshape(len(weighted), product.shape[1] * channels), edge_index[1], num_nodes)
-    return summed.unflatten(1, (product.shape[1], channels)).index_select(1, plan.table("rows", x.device, torch.int64))
+    # Path by path: a weight multiplies its few rows by broadcasting, and no further array is as large as all messages.
+    generated = [p for _, paths in plan.blocks for p in paths]
+    pieces = [
+        piece
+        for message, (_, paths) in zip(messages, plan.blocks, strict=True)
+        for piece in message.split([plan.paths[p].irrep.dim for p in paths], 1)
+    ]
+    factors = weight.split(1, 1)
+    summed = {
+        p: segment_sum((piece * factors[p]).flatten(1), edge_index[1], num_nodes).unflatten(1, (-1, channels))
+        for p, piece in zip(generated, pieces, strict=True)
+    }
+    return torch.cat([summed[p] for p in plan.order], 1)
 
 
 def _component_start(plan: TensorProductPlan, block: int) -> int:

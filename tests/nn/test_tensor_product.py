@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equitools.errors import IrrepsError, ShapeError
+from equitools.errors import GraphError, IrrepsError, ShapeError
 from equitools.groups import Irreps, clebsch_gordan
 from equitools.groups._e3nn import E3NN_VERSION
 from equitools.nn import TensorProductConv, to_ir_mul, to_mul_ir
@@ -96,6 +96,17 @@ def test_wrong_input() -> None:
         conv(x, y, w[:2], edge, 3)
     with pytest.raises(ShapeError, match="float64"):
         conv(x, y.double(), w, edge, 3)
+    with pytest.raises(ShapeError, match="float64"):
+        conv(x, y, w.double(), edge, 3)
+    with pytest.raises(ShapeError, match="int64"):
+        conv(x, y, w, edge.int(), 3)
+    with pytest.raises(ShapeError, match=r"x \[N, 2\]"):
+        conv(x[None], y, w, edge, 3)
+    with pytest.raises(GraphError):
+        conv(x, y, w, edge + torch.tensor([[0], [3]]), 3)  # a receiver out of range
+    general = TensorProductConv("2x0e + 1x1o", "2x0e")
+    with pytest.raises(ShapeError, match="float64"):
+        general(torch.randn(3, 5), torch.randn(4, 2), torch.randn(4, general.weight_numel).double(), edge, 3)
     with pytest.raises(IrrepsError, match="cannot produce"):
         TensorProductConv("0e", "0e", "2e")
     with pytest.raises(IrrepsError, match="layout"):
