@@ -84,7 +84,7 @@ def _demo(table: dict[str, Any]) -> str:
     return "\n\n".join([
         f"The demo took {_number(result['wall_minutes'], 2)} minutes on {table['threads']} cores. Its network has a "
         f"force MAE of {_number(share, 2)} % of the mean absolute force on held-out frames, an energy MAE of "
-        f"{_number(1000 * energy['mae'])} meV per molecule, and an NVE drift of "
+        f"{_number(energy['mae'])} meV per molecule, and an NVE drift of "
         f"{_number(dynamics['energy_drift_meV_per_atom_per_ps'])} meV/atom/ps at 300 K.",
         f"*{_where(table)}*",
     ])  # fmt: skip
