@@ -31,10 +31,10 @@ FLAGS = [
     "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi",
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
 ]  # fmt: skip
-#: Flags of the sources that hold one instruction set; on other processors these sources are left out.
+#: Flags of the sources that hold one instruction set, by the end of their names; other processors leave them out.
 ISA_FLAGS = {
-    "kernels_avx2.cpp": ["-mavx2", "-mfma"],
-    "kernels_avx512.cpp": [
+    "_avx2.cpp": ["-mavx2", "-mfma"],
+    "_avx512.cpp": [
         "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx2", "-mfma", "-mprefer-vector-width=512",
     ],
 }  # fmt: skip
@@ -94,7 +94,12 @@ def sources() -> list[str]:
     """Return the C++ sources for this processor."""
     x86 = platform.machine().lower() in {"x86_64", "amd64"}
     found = sorted((ROOT / "csrc").glob("cpu/*.cpp")) + sorted((ROOT / "csrc").glob("torch/*.cpp"))
-    return [str(p.relative_to(ROOT)) for p in found if x86 or p.name not in ISA_FLAGS]
+    return [str(p.relative_to(ROOT)) for p in found if x86 or not isa_flags(p.name)]
+
+
+def isa_flags(name: str) -> list[str]:
+    """Return the flags of a source's instruction set; none for portable sources."""
+    return next((flags for end, flags in ISA_FLAGS.items() if name.endswith(end)), [])
 
 
 def write_record(folder: Path, **record: str) -> None:
@@ -140,7 +145,7 @@ class BuildExt(build_ext):
         jobs = []
         for source in ext.sources:
             out = objects / (source.replace("/", "_") + ".o")
-            flags = [*FLAGS, *ISA_FLAGS.get(Path(source).name, []), *include]
+            flags = [*FLAGS, *isa_flags(source), *include]
             jobs.append([*COMPILER, *flags, "-c", str(ROOT / source), "-o", str(out)])
         with concurrent.futures.ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(run, jobs))
