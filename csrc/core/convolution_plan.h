@@ -1,0 +1,83 @@
+// What a channelwise tensor-product convolution computes and on what. No torch.
+//
+//   out[i, path, m3, u] = sum over edges e into i, over (m1, m3):  M_e[m1, m3] x[s(e), m1, u] w[e, path, u]
+//   M_e[m1, m3] = sum over m2:  coupling[m1, m2, m3] y[e, m2]
+//
+// M is shared by all channels u. It is made for a tile of edges, is read from cache, and never exists for all edges. The
+// weights are given, w[E, weights], or made for a tile from a hidden layer of a radial network, w = h[E, K] v[K, weights].
+#pragma once
+
+#include <cstdint>
+
+namespace equitools {
+
+constexpr int kTile = 32;         // edges whose M, and whose weights where they are made here, are in cache together
+constexpr int kGroupPairs = 256;  // entries of M of the paths that are done together
+constexpr int kMaxOrders = 13;    // 2 l + 1 for the largest degree
+constexpr int kMaxPairs = kMaxOrders * kMaxOrders;  // of one path
+
+struct ConvPath {
+  int l1, l2, l3;
+  int channels;
+  int64_t offset1, stride1;  // in a row of x: of the block, and from one order m1 to the next
+  int64_t offset3, stride3;  // the same in a row of the output
+  int64_t weight;            // in a row of w
+  int64_t packed;            // the padded channels of the paths before it: its part of a packed v starts at K * packed
+  int pair_begin, pair_end;  // its entries (m1, m3), m1 ascending, then m3
+  bool add;                  // a path before this one has written the output block
+  bool unrolled;             // its pairs are those of coupling_pattern.h, so that unrolled kernels fit
+};
+
+struct ConvPlan {
+  int64_t num_paths, num_pairs;
+  const ConvPath* paths;
+  const int32_t* pair_m1;  // [num_pairs]
+  const int32_t* pair_m3;
+  const int32_t* entry_begin;  // [num_pairs + 1], into the entries of the coupling
+  const int32_t* entry_m2;     // column of y
+  int64_t dim1, dim2, dim3, weights;  // lengths of rows of x, y, out, w
+  int64_t max_channels;
+};
+
+// Edges in the order of their receivers: those of receiver i stand at first[i] <= k < first[i + 1]; edge[k] is the row
+// of y, w and h (null: k itself).
+struct ConvGraph {
+  const int64_t* first;
+  const int64_t* edge;
+  const int64_t* sender;  // [E], by row of y
+};
+
+template <typename T>
+struct ConvData {
+  ConvPlan plan;
+  ConvGraph graph;
+  const T* coupling;  // [entries]
+  const T* x;         // [N, dim1]
+  const T* y;         // [E, dim2]
+  const T* w;         // [E, weights], or null and
+  const T* h;         // [E, K]
+  const T* v;         // v packed by path: [K, padded channels] each
+  const T* vt;        // its transpose by path: [padded channels, padded K] each
+  int64_t hidden;     // K
+  const T* g;         // cotangent of out [N_out, dim3]
+  const T* a;         // cotangents of the gradients, for the double backward: of x [N, dim1],
+  const T* b;         // of y [E, dim2],
+  const T* c;         // of w [E, weights], or
+  const T* ch;        // of h [E, K] and
+  const T *cv, *cvt;  // of v, packed as v and vt (null: zero)
+  T* out;             // [N_out, dim3]; in the double backward the gradient of g
+  T* dx;              // [N, dim1], added to; null: not wanted, as the following
+  T* dy;              // [E, dim2]
+  T* dw;              // [E, weights]
+  T* dh;              // [E, K]
+  T* dv;              // packed as v, added to
+};
+
+// Channels of a path in the packed v: whole vectors of the widest instruction set.
+template <typename T>
+constexpr int64_t padded(int64_t channels) {
+  constexpr int64_t W = 64 / sizeof(T);
+  return (channels + W - 1) / W * W;
+}
+
+}  // namespace equitools
