@@ -286,8 +286,8 @@ void run_backward(const Call& call, const ConvData<T>& data, int64_t packed, boo
   dv.add_up();
 }
 
-Tensor zeros_like(const Tensor& t) { return torch::stable::new_zeros(t, {t.size(0), t.size(1)}); }
-Tensor empty_like(const Tensor& t) { return torch::stable::new_empty(t, {t.size(0), t.size(1)}); }
+Tensor fresh_zeros(const Tensor& t) { return torch::stable::new_zeros(t, {t.size(0), t.size(1)}); }
+Tensor fresh(const Tensor& t) { return torch::stable::new_empty(t, {t.size(0), t.size(1)}); }
 Tensor nothing(const Tensor& t) { return torch::stable::new_empty(t, {0}); }
 
 template <typename T>
@@ -322,9 +322,9 @@ std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& g_, const Tensor& x, c
   Call call(x, y, edge_index, g.size(0), g.size(1), w.dim() == 2 ? w.size(1) : -1, paths, pairs, entries, coupling);
   call.weigh(w);
   check_same_dtype(g, call.x, "grad and x");
-  Tensor dx = need_x ? zeros_like(call.x) : nothing(call.x);
-  Tensor dy = need_y ? empty_like(call.y) : nothing(call.x);
-  Tensor dw = need_w ? empty_like(call.w) : nothing(call.x);
+  Tensor dx = need_x ? fresh_zeros(call.x) : nothing(call.x);
+  Tensor dy = need_y ? fresh(call.y) : nothing(call.x);
+  Tensor dw = need_w ? fresh(call.w) : nothing(call.x);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     ConvData<T> d = call.data<T>();
@@ -351,7 +351,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> double_backward(const Tensor& a_, con
   check_rows(a, call.x, call.x.size(0), call.x.size(1), "cotangent of x");
   check_rows(b, call.x, call.y.size(0), call.y.size(1), "cotangent of edge_attr");
   check_rows(c, call.x, call.w.size(0), call.w.size(1), "cotangent of weight");
-  Tensor dg = empty_like(g), dx = zeros_like(call.x), dy = empty_like(call.y), dw = empty_like(call.w);
+  Tensor dg = fresh(g), dx = fresh_zeros(call.x), dy = fresh(call.y), dw = fresh(call.w);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     ConvData<T> d = call.data<T>();
@@ -401,10 +401,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> radial_backward(const Tensor& g_, con
   Call call(x, y, edge_index, g.size(0), g.size(1), v.dim() == 2 ? v.size(1) : -1, paths, pairs, entries, coupling);
   call.weigh(h, v);
   check_same_dtype(g, call.x, "grad and x");
-  Tensor dx = need_x ? zeros_like(call.x) : nothing(call.x);
-  Tensor dy = need_y ? empty_like(call.y) : nothing(call.x);
-  Tensor dh = need_h ? empty_like(call.h) : nothing(call.x);
-  Tensor dv = need_v ? empty_like(call.v) : nothing(call.x);
+  Tensor dx = need_x ? fresh_zeros(call.x) : nothing(call.x);
+  Tensor dy = need_y ? fresh(call.y) : nothing(call.x);
+  Tensor dh = need_h ? fresh(call.h) : nothing(call.x);
+  Tensor dv = need_v ? fresh(call.v) : nothing(call.x);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     const int64_t K = call.h.size(1), width = call.tables.packed_width<T>();
@@ -442,8 +442,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> radial_double_backward(
   check_rows(b, call.x, call.y.size(0), call.y.size(1), "cotangent of edge_attr");
   check_rows(ch, call.x, call.h.size(0), call.h.size(1), "cotangent of hidden");
   if (cv_) check_rows(*cv_, call.x, call.v.size(0), call.v.size(1), "cotangent of weight");
-  Tensor dg = empty_like(g), dx = zeros_like(call.x), dy = empty_like(call.y), dh = empty_like(call.h);
-  Tensor dv = need_v ? empty_like(call.v) : nothing(call.x);
+  Tensor dg = fresh(g), dx = fresh_zeros(call.x), dy = fresh(call.y), dh = fresh(call.h);
+  Tensor dv = need_v ? fresh(call.v) : nothing(call.x);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     const int64_t K = call.h.size(1), width = call.tables.packed_width<T>();
