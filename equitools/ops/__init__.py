@@ -7,7 +7,7 @@ from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
 from equitools.ops.spherical_harmonics import spherical_harmonics
 from equitools.ops.symmetric_contraction import symmetric_contraction
-from equitools.ops.tensor_product_conv import tensor_product_conv
+from equitools.ops.tensor_product_conv import radial_tensor_product_conv, tensor_product_conv
 
 __all__ = [
     "BackendStatus",
@@ -15,6 +15,7 @@ __all__ = [
     "TensorProductPlan",
     "active_backend",
     "extension_loaded",
+    "radial_tensor_product_conv",
     "segment_gather",
     "segment_max",
     "segment_mean",

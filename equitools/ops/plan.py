@@ -147,6 +147,11 @@ class TensorProductPlan(Plan):
         return len({mul for mul, _ in self.irreps_in}) == 1 and all(mul == 1 for mul, _ in self.irreps_edge)
 
     @functools.cached_property
+    def max_degree(self) -> int:
+        """The highest degree among the irreps of the paths."""
+        return max(max(self.irreps_in[p.index1].ir.l, self.irreps_edge[p.index2].ir.l, p.irrep.l) for p in self.paths)
+
+    @functools.cached_property
     def blocks(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """For each used input block, the paths that start from it."""
         used = sorted({path.index1 for path in self.paths})
