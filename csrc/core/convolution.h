@@ -27,11 +27,16 @@ constexpr bool coupled(int l1, int l2, int l3, int m1, int m3) {
   return kCouplingPattern[l1][l2][l3][m1] >> m3 & 1;
 }
 
-// Whether m3 has an entry with an order before m1.
-constexpr bool coupled_before(int l1, int l2, int l3, int m1, int m3) {
-  for (int i = 0; i < m1; ++i)
+// Whether m3 has an entry with an order in [begin, end).
+constexpr bool coupled_within(int l1, int l2, int l3, int begin, int end, int m3) {
+  for (int i = begin; i < end; ++i)
     if (coupled(l1, l2, l3, i, m3)) return true;
   return false;
+}
+
+// Whether m3 has an entry with an order before m1.
+constexpr bool coupled_before(int l1, int l2, int l3, int m1, int m3) {
+  return coupled_within(l1, l2, l3, 0, m1, m3);
 }
 
 // A tile of edges, as the kernels of one path see it. Rows are offsets, so that one kernel serves w in memory and w in cache.
@@ -61,6 +66,7 @@ struct PathArgs {
   int64_t stride1;
   const T *w, *c;
   const int64_t* wrow;
+  const int64_t* ahead;  // rows of w of the edges of the next tile, null: nothing to fetch
   const T* g;
   T* out;
   const int64_t* grow;  // of each edge; forward: of each part of the tile
@@ -70,7 +76,7 @@ struct PathArgs {
   int64_t dxstride;
   T *dw, *dw1;  // dw1: gradient of w at first order
   const int64_t *dwrow, *dw1row;
-  T* dm;  // [pairs][kTile], null where it is not wanted
+  T* dm;  // [kTile][pairs], null where it is not wanted
   int channels;
   bool add;
 };
@@ -98,6 +104,7 @@ static inline void forward_block(const PathArgs<T>& p, int64_t channel) {
       const T* m = p.m + e;
       Vec<T> weight[N];
       unroll<0, N>([&](auto n) { weight[n.value] = load(w + n.value * W); });
+      if (p.ahead) unroll<0, N>([&](auto n) { __builtin_prefetch(p.w + p.ahead[e] + channel + n.value * W, 0, 2); });
       if constexpr (kWeightLast) {
         Vec<T> product[B][N];
         unroll<0, A>([&](auto m1) {
@@ -209,106 +216,157 @@ static void forward_listed(const PathArgs<T>& p, int64_t channel, int count) {
   }
 }
 
+constexpr int kEdgesTogether = 4;  // in the backward kernels: their rows of x and dx stay in the first-level cache
+
 // ---- backward ------------------------------------------------------------------------------------------------------
 
-// Sums of lanes of `pairs` vectors, into column e of dm.
+// Sums of lanes of n vectors.
 template <typename T>
-static inline void store_sums(Vec<T>* sums, int pairs, T* dm) {
+static inline void store_sums(Vec<T>* sums, int n, T* to) {
   constexpr int W = Simd<T>::W;
   int k = 0;
-  for (; k + W <= pairs; k += W) {
-    const Vec<T> s = sum_lanes<T>(sums + k);
-    unroll<0, W>([&](auto i) { dm[(k + i.value) * kTile] = s[i.value]; });
-  }
-  if (k == pairs) return;
+  for (; k + W <= n; k += W) store(to + k, sum_lanes<T>(sums + k));
+  if (k == n) return;
   Vec<T> rest[W];
-  for (int i = 0; i < W; ++i) rest[i] = k + i < pairs ? sums[k + i] : Vec<T>{};
-  const Vec<T> s = sum_lanes<T>(rest);
-  for (int i = 0; k + i < pairs; ++i) dm[(k + i) * kTile] = s[i];
+  for (int i = 0; i < W; ++i) rest[i] = k + i < n ? sums[k + i] : Vec<T>{};
+  store_part(to + k, sum_lanes<T>(rest), n - k);
+}
+
+// Entries of M of the orders [Ma, Mb).
+template <int L1, int L2, int L3, int Ma, int Mb>
+constexpr int kPairsOf = pair_index(L1, L2, L3, Mb - 1, 2 * L3 + 1) - pair_index(L1, L2, L3, Ma, 0);
+
+// Orders m1 from Ma on that are done together: as many as have room for their entries in registers.
+template <typename T>
+constexpr int group_of_orders(int l1, int l2, int l3, int ma) {
+  constexpr int room = sizeof(Vec<T>) == 64 ? 21 : 7;
+  int mb = ma + 1;
+  while (mb < 2 * l1 + 1 && pair_index(l1, l2, l3, mb, 2 * l3 + 1) - pair_index(l1, l2, l3, ma, 0) <= room) ++mb;
+  return mb;
+}
+
+// Gradient of M: sums over channels of (w x) g, or of (w a + c x) g. One vector an entry.
+template <typename T, int L1, int L2, int L3, int Ma, int Mb, bool Second>
+EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t channels, Vec<T>* sums) {
+  constexpr int W = Simd<T>::W, B = 2 * L3 + 1, pairs = kPairsOf<L1, L2, L3, Ma, Mb>;
+  const T* x = p.x + p.xrow[e] + Ma * p.stride1;
+  const T* w = p.w + p.wrow[e];
+  const T* g = p.g + p.grow[e];
+  const T* a = Second ? p.a + p.xrow[e] + Ma * p.stride1 : nullptr;
+  const T* c = Second ? p.c + p.wrow[e] : nullptr;
+  const int64_t stride1 = p.stride1, stride3 = p.stride3;
+  Vec<T> acc[pairs];
+  unroll<0, pairs>([&](auto k) { acc[k.value] = Vec<T>{}; });
+  for (int64_t u = 0; u < channels; u += W) {
+    Vec<T> left[Mb - Ma];
+    const Vec<T> wv = load(w + u);
+    unroll<0, Mb - Ma>([&](auto m) {
+      if constexpr (Second)
+        left[m.value] = wv * load(a + m.value * stride1 + u) + load(c + u) * load(x + m.value * stride1 + u);
+      else
+        left[m.value] = wv * load(x + m.value * stride1 + u);
+    });
+    unroll<0, B>([&](auto m3) {
+      if constexpr (coupled_within(L1, L2, L3, Ma, Mb, m3.value)) {
+        const Vec<T> gv = load(g + m3.value * stride3 + u);
+        unroll<Ma, Mb>([&](auto m1) {
+          if constexpr (coupled(L1, L2, L3, m1.value, m3.value))
+            acc[pair_index(L1, L2, L3, m1.value, m3.value) - pair_index(L1, L2, L3, Ma, 0)] += left[m1.value - Ma] * gv;
+        });
+      }
+    });
+  }
+  unroll<0, pairs>([&](auto k) { sums[k.value] = acc[k.value]; });
+}
+
+// back[m1] = sum over m3 of M g, and what follows from it:
+//   Part 0, the backward:  dx += w back, dw += x back;
+//   Part 1, from M in the double backward:  dx += c back, dw += a back, dw1 += x back;
+//   Part 2, from Mb (the matrices of b):  dx += w back, dw += x back, where dw is there already.
+template <typename T, int L1, int L2, int L3, int Ma, int Mb, int Part>
+EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t channels) {
+  constexpr int W = Simd<T>::W, B = 2 * L3 + 1, pairs = kPairsOf<L1, L2, L3, Ma, Mb>;
+  constexpr int start = pair_index(L1, L2, L3, Ma, 0);
+  constexpr bool kFetch = Ma == 0 && Part < 2, kNew = Ma == 0 && Part < 2;
+  const T* x = p.x + p.xrow[e] + Ma * p.stride1;
+  const T* a = Part == 1 ? p.a + p.xrow[e] + Ma * p.stride1 : nullptr;
+  const T* w = (Part == 1 ? p.c : p.w) + p.wrow[e];
+  const T* g = p.g + p.grow[e];
+  T* dx = p.dx + p.dxrow[e] + Ma * p.dxstride;
+  T* dw = p.dw + p.dwrow[e];
+  T* dw1 = Part == 1 ? p.dw1 + p.dw1row[e] : nullptr;
+  const int64_t stride1 = p.stride1, stride3 = p.stride3, dxstride = p.dxstride;
+  const T* next = p.w + (kFetch ? p.ahead[e] : 0);
+  const T* next_c = Part == 1 ? p.c + p.ahead[e] : nullptr;
+  T* next_dw = p.dw + (kFetch ? p.ahead[e] : 0);
+  const T* m = (Part == 2 ? p.mb : p.m) + start * kTile + e;
+  Vec<T> s[pairs];
+  unroll<0, pairs>([&](auto k) { s[k.value] = m[k.value * kTile] - Vec<T>{}; });
+  for (int64_t u = 0; u < channels; u += W) {
+    if constexpr (kFetch) {
+      __builtin_prefetch(next + u, 0, 2);
+      __builtin_prefetch(next_dw + u, 1, 2);
+      if constexpr (Part == 1) __builtin_prefetch(next_c + u, 0, 2);
+    }
+    Vec<T> back[Mb - Ma];
+    unroll<0, B>([&](auto m3) {
+      if constexpr (coupled_within(L1, L2, L3, Ma, Mb, m3.value)) {
+        const Vec<T> gv = load(g + m3.value * stride3 + u);
+        unroll<Ma, Mb>([&](auto m1) {
+          if constexpr (coupled(L1, L2, L3, m1.value, m3.value)) {
+            constexpr bool first = (kCouplingPattern[L1][L2][L3][m1.value] & ((1u << m3.value) - 1)) == 0;
+            constexpr int k = pair_index(L1, L2, L3, m1.value, m3.value) - start;
+            if constexpr (first)
+              back[m1.value - Ma] = s[k] * gv;
+            else
+              back[m1.value - Ma] += s[k] * gv;
+          }
+        });
+      }
+    });
+    const Vec<T> wv = load(w + u);
+    Vec<T> dwv = kNew ? Vec<T>{} : load(dw + u), dw1v = Part == 1 && !kNew ? load(dw1 + u) : Vec<T>{};
+    unroll<0, Mb - Ma>([&](auto m1) {
+      T* to = dx + m1.value * dxstride + u;
+      store(to, load(to) + wv * back[m1.value]);
+      const Vec<T> xv = load(x + m1.value * stride1 + u);
+      if constexpr (Part == 1) {
+        dw1v += xv * back[m1.value];
+        dwv += load(a + m1.value * stride1 + u) * back[m1.value];
+      } else {
+        dwv += xv * back[m1.value];
+      }
+    });
+    store(dw + u, dwv);
+    if constexpr (Part == 1) store(dw1 + u, dw1v);
+  }
+}
+
+template <typename T, int L1, int L2, int L3, int Ma, bool Second>
+EQUITOOLS_INLINE void backward_orders(const PathArgs<T>& p, int e, int64_t channels, Vec<T>* sums) {
+  if constexpr (Ma < 2 * L1 + 1) {
+    constexpr int Mb = group_of_orders<T>(L1, L2, L3, Ma);
+    if (p.dm)
+      gradient_of_matrix<T, L1, L2, L3, Ma, Mb, Second>(p, e, channels, sums + pair_index(L1, L2, L3, Ma, 0));
+    if constexpr (Second) {
+      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 1>(p, e, channels);
+      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 2>(p, e, channels);
+    } else {
+      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 0>(p, e, channels);
+    }
+    backward_orders<T, L1, L2, L3, Mb, Second>(p, e, channels, sums);
+  }
 }
 
 // Of the edges [begin, end) of the tile. Second: the double backward, for cotangents a, b (through mb) and c.
 template <typename T, int L1, int L2, int L3, bool Second>
 static void backward_path(const PathArgs<T>& p, int begin, int end) {
-  constexpr int W = Simd<T>::W;
-  constexpr int A = 2 * L1 + 1, B = 2 * L3 + 1;
-  constexpr int pairs = pair_index(L1, L2, L3, A - 1, B);
-  const int64_t channels = p.channels / W * W;
-  for (int e = begin; e < end; ++e) {
-    Vec<T> sums[pairs];
-    const T* m = p.m + e;
-    const T* w = p.w + p.wrow[e];
-    const T* g = p.g + p.grow[e];
-    T* dw = p.dw + p.dwrow[e];
-    unroll<0, A>([&](auto m1) {
-      constexpr int begin1 = pair_index(L1, L2, L3, m1.value, 0);
-      const T* x = p.x + p.xrow[e] + m1.value * p.stride1;
-      T* dx = p.dx + p.dxrow[e] + m1.value * p.dxstride;
-      T s[B];
-      Vec<T> dm[B];
-      unroll<0, B>([&](auto m3) {
-        if constexpr (coupled(L1, L2, L3, m1.value, m3.value)) {
-          s[m3.value] = m[pair_index(L1, L2, L3, m1.value, m3.value) * kTile];
-          dm[m3.value] = Vec<T>{};
-        }
-      });
-      if constexpr (!Second) {
-        for (int64_t u = 0; u < channels; u += W) {
-          const Vec<T> xv = load(x + u), wv = load(w + u);
-          const Vec<T> xw = xv * wv;
-          Vec<T> back{};
-          unroll<0, B>([&](auto m3) {
-            if constexpr (coupled(L1, L2, L3, m1.value, m3.value)) {
-              const Vec<T> gv = load(g + m3.value * p.stride3 + u);
-              back += s[m3.value] * gv;
-              dm[m3.value] += xw * gv;
-            }
-          });
-          if constexpr (m1.value == 0)
-            store(dw + u, xv * back);
-          else
-            store(dw + u, load(dw + u) + xv * back);
-          store(dx + u, load(dx + u) + wv * back);
-        }
-      } else {
-        const T* a = p.a + p.xrow[e] + m1.value * p.stride1;
-        const T* c = p.c + p.wrow[e];
-        const T* mb = p.mb + e;
-        T* dw1 = p.dw1 + p.dw1row[e];
-        T t[B];
-        unroll<0, B>([&](auto m3) {
-          if constexpr (coupled(L1, L2, L3, m1.value, m3.value))
-            t[m3.value] = mb[pair_index(L1, L2, L3, m1.value, m3.value) * kTile];
-        });
-        for (int64_t u = 0; u < channels; u += W) {
-          const Vec<T> xv = load(x + u), wv = load(w + u), av = load(a + u), cv = load(c + u);
-          const Vec<T> mixed = wv * av + cv * xv;
-          Vec<T> back{}, other{};
-          unroll<0, B>([&](auto m3) {
-            if constexpr (coupled(L1, L2, L3, m1.value, m3.value)) {
-              const Vec<T> gv = load(g + m3.value * p.stride3 + u);
-              back += s[m3.value] * gv;
-              other += t[m3.value] * gv;
-              dm[m3.value] += mixed * gv;
-            }
-          });
-          if constexpr (m1.value == 0) {
-            store(dw + u, av * back + xv * other);
-            store(dw1 + u, xv * back);
-          } else {
-            store(dw + u, load(dw + u) + av * back + xv * other);
-            store(dw1 + u, load(dw1 + u) + xv * back);
-          }
-          store(dx + u, load(dx + u) + cv * back + wv * other);
-        }
-      }
-      unroll<0, B>([&](auto m3) {
-        if constexpr (coupled(L1, L2, L3, m1.value, m3.value))
-          sums[begin1 + popcount(kCouplingPattern[L1][L2][L3][m1.value] & ((1u << m3.value) - 1))] = dm[m3.value];
-      });
-    });
-    if (p.dm) store_sums<T>(sums, pairs, p.dm + e);
-  }
+  constexpr int pairs = pair_index(L1, L2, L3, 2 * L1, 2 * L3 + 1);
+  const int64_t channels = p.channels / Simd<T>::W * Simd<T>::W;
+  Vec<T> sums[kEdgesTogether * pairs];
+  for (int e = begin; e < end; ++e)
+    backward_orders<T, L1, L2, L3, 0, Second>(p, e, channels, sums + (e - begin) * pairs);
+  if (p.dm) store_sums<T>(sums, (end - begin) * pairs, p.dm + begin * pairs);
 }
 
 // Any path and any channels, by the list of entries. Channels from `from` on; `more`: dm holds the sums of the others.
@@ -361,11 +419,11 @@ static void backward_listed(const PathArgs<T>& p, int64_t from, int begin, int e
       if constexpr (Second) put(p.dw1 + p.dw1row[e] + u, weight1);
     }
     if (p.dm) {
-      T* dm = p.dm + e;
+      T* dm = p.dm + e * p.pairs;
       for (int k = 0; k < p.pairs; ++k) {
         T total = 0;
         for (int i = 0; i < W; ++i) total += sums[k][i];
-        dm[k * kTile] = (from ? dm[k * kTile] : T(0)) + total;
+        dm[k] = (from ? dm[k] : T(0)) + total;
       }
     }
   }
@@ -497,15 +555,24 @@ static inline void make_matrices(const ConvPlan& plan, const T* coupling, int be
   }
 }
 
-// The adjoint: adds to the gradient of the columns.
+// The adjoint: adds to the gradient of the columns. dm of each path is [kTile][its pairs].
 template <typename T>
-static inline void pull_matrices(const ConvPlan& plan, const T* coupling, int begin, int end, const T* dm, T* dcolumns) {
+static inline void pull_matrices(const ConvPlan& plan, const T* coupling, int64_t first, int64_t last, int edges,
+                                 const T* dm, T* dcolumns) {
   constexpr int W = Simd<T>::W, N = kTile / W;
-  for (int k = begin; k < end; ++k, dm += kTile)
-    for (int i = plan.entry_begin[k]; i < plan.entry_begin[k + 1]; ++i) {
-      T* c = dcolumns + plan.entry_m2[i] * int64_t(kTile);
-      unroll<0, N>([&](auto n) { store(c + n.value * W, load(c + n.value * W) + coupling[i] * load(dm + n.value * W)); });
+  for (int64_t path = first; path < last; ++path) {
+    const int begin = plan.paths[path].pair_begin, pairs = plan.paths[path].pair_end - begin;
+    for (int k = 0; k < pairs; ++k) {
+      alignas(64) T row[kTile] = {};
+      for (int e = 0; e < edges; ++e) row[e] = dm[e * pairs + k];
+      for (int i = plan.entry_begin[begin + k]; i < plan.entry_begin[begin + k + 1]; ++i) {
+        T* c = dcolumns + plan.entry_m2[i] * int64_t(kTile);
+        unroll<0, N>(
+            [&](auto n) { store(c + n.value * W, load(c + n.value * W) + coupling[i] * load(row + n.value * W)); });
+      }
     }
+    dm += kTile * pairs;
+  }
 }
 
 template <typename T>
@@ -589,7 +656,6 @@ struct Scratch {
 template <typename T>
 constexpr int64_t kBlock = 2 * Simd<T>::W;
 
-constexpr int kEdgesTogether = 4;  // in the backward kernels: their rows of x and dx stay in the first-level cache
 
 // Offsets of the rows of a tile.
 template <typename T>
@@ -632,6 +698,11 @@ static void conv_forward(const ConvData<T>& d, T* memory, int64_t begin, int64_t
   clear_isolated(d, begin, end);
   while (next_tile(d.graph, receiver, position, end, tile)) {
     const Rows<T> rows(plan, tile, block);
+    int64_t ahead[kTile];
+    for (int e = 0; e < kTile; ++e) {
+      const int64_t k = position + e < d.graph.first[end] ? position + e : position - 1;
+      ahead[e] = (d.graph.edge ? d.graph.edge[k] : k) * plan.weights;
+    }
     gather_columns(tile, d.y, plan.dim2, s.y);
     if (!d.w) gather_rows(tile, d.h, d.hidden, s.h);
     for (int64_t first = 0, last; first < plan.num_paths; first = last) {
@@ -653,6 +724,7 @@ static void conv_forward(const ConvData<T>& d, T* memory, int64_t begin, int64_t
           if (d.w) {
             p.w = d.w + path.weight + channel;
             p.wrow = rows.w;
+            p.ahead = ahead;
           } else {  // made for this block of channels and used at once
             make_weights(d, path, tile.edges, s.h, channel, padded<T>(p.channels), s.w, block);
             p.w = s.w;
@@ -675,6 +747,11 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
   if (Second) clear_isolated(d, begin, end);
   while (next_tile(d.graph, receiver, position, end, tile)) {
     const Rows<T> rows(plan, tile, stride);
+    int64_t ahead[kTile];
+    for (int e = 0; e < kTile; ++e) {
+      const int64_t q = position - tile.edges + e + kEdgesTogether, k = q < d.graph.first[end] ? q : d.graph.first[end] - 1;
+      ahead[e] = (d.graph.edge ? d.graph.edge[k] : k) * plan.weights;
+    }
     gather_columns(tile, d.y, plan.dim2, s.y);
     if (Second) gather_columns(tile, d.b, plan.dim2, s.b);
     if (d.dy) clear(s.dy, plan.dim2 * kTile);
@@ -688,9 +765,6 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
       const int pair = plan.paths[first].pair_begin, pair_end = plan.paths[last - 1].pair_end;
       make_matrices(plan, d.coupling, pair, pair_end, s.y, s.m);
       if (Second) make_matrices(plan, d.coupling, pair, pair_end, s.b, s.mb);
-      if (d.dy)
-        for (int k = 0; k < pair_end - pair; ++k)
-          for (int e = tile.edges; e < kTile; ++e) s.dm[k * kTile + e] = T(0);
       const auto arguments = [&](const ConvPath& path) {
         PathArgs<T> p = path_args(d, tile, path);
         const int64_t start = int64_t(path.pair_begin - pair) * kTile;
@@ -708,6 +782,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
           p.w = d.w + path.weight;
           p.c = Second ? d.c + path.weight : nullptr;
           p.wrow = rows.w;
+          p.ahead = ahead;
           p.dw = d.dw ? d.dw + path.weight : s.nowhere_w;
           p.dwrow = d.dw ? rows.w : rows.zero;
           p.dw1 = s.dw1;
@@ -716,6 +791,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
           p.w = s.w;
           p.c = s.c;
           p.wrow = rows.made;
+          p.ahead = rows.made;
           p.dw = s.dw;
           p.dw1 = s.dw1;
           p.dwrow = p.dw1row = rows.made;
@@ -746,7 +822,8 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
               gemm<T, true>(tile.edges, width, d.hidden, s.h, d.hidden, 1, d.cv + start, width, s.c, stride);
             second_forward(path, p);
           }
-          run_backward<T, Second>(path, p, 0, tile.edges);
+          for (int e = 0; e < tile.edges; e += kEdgesTogether)
+            run_backward<T, Second>(path, p, e, e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges);
           if (d.dh) {
             gemm<T, true>(tile.edges, depth, path.channels, s.dw, stride, 1, d.vt + path.packed * depth, depth, s.dh,
                           depth);
@@ -761,7 +838,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
           }
         }
       }
-      if (d.dy) pull_matrices(plan, d.coupling, pair, pair_end, s.dm, s.dy);
+      if (d.dy) pull_matrices(plan, d.coupling, first, last, tile.edges, s.dm, s.dy);
     }
     if (d.dy) scatter_columns(tile, s.dy, plan.dim2, d.dy);
     if (d.dh)

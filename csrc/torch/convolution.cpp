@@ -6,6 +6,7 @@
 #include "../core/coupling_pattern.h"
 #include "../cpu/convolution.h"
 #include "common.h"
+#include "pages.h"
 #include "segments.h"
 
 namespace equitools {
@@ -287,7 +288,7 @@ void run_backward(const Call& call, const ConvData<T>& data, int64_t packed, boo
 }
 
 Tensor fresh_zeros(const Tensor& t) { return torch::stable::new_zeros(t, {t.size(0), t.size(1)}); }
-Tensor fresh(const Tensor& t) { return torch::stable::new_empty(t, {t.size(0), t.size(1)}); }
+Tensor fresh(const Tensor& t) { return equitools::fresh(t, t.size(0), t.size(1)); }
 Tensor nothing(const Tensor& t) { return torch::stable::new_empty(t, {0}); }
 
 template <typename T>
@@ -302,7 +303,7 @@ Tensor forward(const Tensor& x, const Tensor& y, const Tensor& w, const Tensor& 
                const Tensor& coupling) {
   Call call(x, y, edge_index, num_nodes, dim_out, w.dim() == 2 ? w.size(1) : -1, paths, pairs, entries, coupling);
   call.weigh(w);
-  Tensor out = torch::stable::new_empty(call.x, {num_nodes, dim_out});
+  Tensor out = equitools::fresh(call.x, num_nodes, dim_out);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     ConvData<T> d = call.data<T>();
@@ -376,7 +377,7 @@ Tensor radial_forward(const Tensor& x, const Tensor& y, const Tensor& h, const T
                       const Tensor& entries, const Tensor& coupling) {
   Call call(x, y, edge_index, num_nodes, dim_out, v.dim() == 2 ? v.size(1) : -1, paths, pairs, entries, coupling);
   call.weigh(h, v);
-  Tensor out = torch::stable::new_empty(call.x, {num_nodes, dim_out});
+  Tensor out = equitools::fresh(call.x, num_nodes, dim_out);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     const int64_t K = call.h.size(1), width = call.tables.packed_width<T>();
