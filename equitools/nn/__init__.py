@@ -9,7 +9,7 @@ from equitools.nn.linear import Linear
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
-from equitools.nn.tensor_product import SymmetricContraction, TensorProductConv
+from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 
 __all__ = [
     "MLP",
@@ -22,6 +22,7 @@ __all__ = [
     "NormActivation",
     "PolynomialEnvelope",
     "ProductBlock",
+    "RadialTensorProductConv",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SymmetricContraction",

@@ -48,11 +48,18 @@ class MLP(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[..., dims[0]]`` to ``[..., dims[-1]]``."""
-        for k, weight in enumerate(self.weights):
-            if k:
-                x = self.activation(x) * self.scale
-            x = x @ (weight / math.sqrt(weight.shape[0]))
+        return self.hidden(x) @ self.last_weight()
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Map ``[..., dims[0]]`` to what enters the last layer, ``[..., dims[-2]]``."""
+        for weight in list(self.weights)[:-1]:
+            x = self.activation(x @ (weight / math.sqrt(weight.shape[0]))) * self.scale
         return x
+
+    def last_weight(self) -> Tensor:
+        """Return the matrix of the last layer as it is used, ``[dims[-2], dims[-1]]``: forward is hidden @ this."""
+        weight = self.weights[len(self.weights) - 1]
+        return weight / math.sqrt(weight.shape[0])
 
 
 class Gate(torch.nn.Module):

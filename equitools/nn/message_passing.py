@@ -47,13 +47,14 @@ class InteractionBlock(torch.nn.Module):
         self.irreps_out = Irreps(irreps_out)
         self.avg_num_neighbors = float(avg_num_neighbors)
         self.linear_up = Linear(irreps_in, irreps_in, layout="ir_mul")
-        self.conv = TensorProductConv(irreps_in, irreps_edge, self.irreps_out, layout="ir_mul")
+        self.conv = TensorProductConv(irreps_in, irreps_edge, self.irreps_out, layout="ir_mul", merged=True)
         self.radial = MLP([num_radial, *hidden, self.conv.weight_numel])
         self.linear = Linear(self.conv.irreps_out, self.irreps_out, layout="ir_mul")
 
     def forward(self, x: Tensor, edge_attr: Tensor, edge_radial: Tensor, edge_index: Tensor) -> Tensor:
         """Map node features ``[N, irreps_in.dim]`` to ``[N, irreps_out.dim]``."""
-        message = self.conv(self.linear_up(x), edge_attr, self.radial(edge_radial), edge_index, len(x))
+        hidden, weight = self.radial.hidden(edge_radial), self.radial.last_weight()
+        message = self.conv.from_hidden(self.linear_up(x), edge_attr, hidden, weight, edge_index, len(x))
         return self.linear(message) / math.sqrt(self.avg_num_neighbors)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from equitools.errors import IrrepsError, ShapeError
+from equitools.errors import IrrepsError
 from equitools.groups import Irreps
+from equitools.nn.activation import MLP
 from equitools.nn.layout import check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.symmetric_contraction import symmetric_contraction
-from equitools.ops.tensor_product_conv import tensor_product_conv, tensor_product_conv_reference
+from equitools.ops.tensor_product_conv import radial_tensor_product_conv, tensor_product_conv
 
-__all__ = ["SymmetricContraction", "TensorProductConv"]
+__all__ = ["RadialTensorProductConv", "SymmetricContraction", "TensorProductConv"]
 
 
 class TensorProductConv(torch.nn.Module):
@@ -28,10 +30,12 @@ class TensorProductConv(torch.nn.Module):
         irreps_in: Node features.
         irreps_edge: Edge attributes, of any multiplicity.
         irreps_out: Irreps that may come out (multiplicities do not matter); ``None``: all.
-        layout: Order of the columns of node features and output.
+        layout: Order of the columns of node features and output. ``"ir_mul"`` is what the kernels work in.
+        merged: Whether the output has one block for each irrep instead of one for each path.
 
     Attributes:
-        irreps_out: One block for each path, sorted.
+        irreps_out: One block for each path, sorted; ``merged``: one block for each irrep, the paths' channels in the
+            same order.
         weight_numel: Number of weights of an edge.
 
     Raises:
@@ -48,12 +52,14 @@ class TensorProductConv(torch.nn.Module):
         irreps_edge: Irreps | str,
         irreps_out: Irreps | str | None = None,
         layout: str = "mul_ir",
+        merged: bool = False,
     ) -> None:
         super().__init__()
         self.layout = check_layout(layout)
+        self.merged = bool(merged)
         self.plan = TensorProductPlan(irreps_in, irreps_edge, irreps_out)
         self.irreps_in, self.irreps_edge = self.plan.irreps_in, self.plan.irreps_edge
-        self.irreps_out: Irreps = self.plan.irreps_out
+        self.irreps_out: Irreps = self.plan.irreps_out.simplify() if merged else self.plan.irreps_out
         self.weight_numel: int = self.plan.weight_numel
 
     def forward(self, x: Tensor, edge_attr: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -70,43 +76,86 @@ class TensorProductConv(torch.nn.Module):
             ``[num_nodes, irreps_out.dim]``.
 
         Raises:
-            ShapeError: A shape, dtype or device does not fit, or an index is out of range.
+            ShapeError: A shape, dtype or device does not fit.
+            GraphError: An index is out of range.
         """
         check_features("x", x, self.irreps_in)
-        check_features("edge_attr", edge_attr, self.irreps_edge, like=x)
-        if edge_index.ndim != 2 or len(edge_index) != 2 or edge_index.dtype != torch.int64:
-            raise ShapeError(
-                f"edge_index must be int64 [2, E], the tensor given is {edge_index.dtype} {list(edge_index.shape)}."
-            )
-        edges = edge_index.shape[-1]
-        if weight.shape == (edges, self.weight_numel):
-            check_features("weight", weight, Irreps([(self.weight_numel, (0, 1))]), like=x)
-        if weight.shape != (edges, self.weight_numel) or x.ndim != 2 or edge_attr.shape[:-1] != (edges,):
-            raise ShapeError(
-                f"{edges} edges need edge_attr [{edges}, {self.irreps_edge.dim}] and weight "
-                f"[{edges}, {self.weight_numel}], and x [N, {self.irreps_in.dim}]; the tensors given are "
-                f"{list(edge_attr.shape)}, {list(weight.shape)} and {list(x.shape)}."
-            )
-        if edges and not (int(edge_index[0].min()) >= 0 and int(edge_index[0].max()) < len(x)):
-            raise ShapeError(
-                f"edge_index[0] (senders) must lie in 0 … {len(x) - 1}; it has {int(edge_index[0].min())} … "
-                f"{int(edge_index[0].max())}."
-            )
-        if not self.plan.uniform:
-            rows = x if self.layout == "mul_ir" else to_mul_ir(x, self.irreps_in)
-            out = tensor_product_conv_reference(self.plan, rows, edge_attr, weight, edge_index, num_nodes)
-            return out if self.layout == "mul_ir" else to_ir_mul(out, self.irreps_out)
-        channels = self.irreps_in[0].mul
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self.irreps_in)
-        out = tensor_product_conv(
-            self.plan,
-            columns.reshape(len(x), self.irreps_in.dim // channels, channels),
-            edge_attr,
-            weight.reshape(edges, self.weight_numel // channels, channels),
-            edge_index,
-            num_nodes,
-        ).flatten(1)
+        out = tensor_product_conv(self.plan, columns, edge_attr, weight, edge_index, num_nodes, self.merged)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self.irreps_out)
+
+    def from_hidden(
+        self, x: Tensor, edge_attr: Tensor, hidden: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int
+    ) -> Tensor:
+        """Convolve with the weights ``hidden @ weight``, which are made and used a few edges at a time.
+
+        Args:
+            x: ``[N, irreps_in.dim]``.
+            edge_attr: ``[E, irreps_edge.dim]``.
+            hidden: ``[E, K]``, what a radial network has before its last layer (`MLP.hidden`).
+            weight: ``[K, weight_numel]``, its last layer (`MLP.last_weight`).
+            edge_index: ``[2, E]``, sender and receiver.
+            num_nodes: Number of receivers.
+
+        Returns:
+            ``[num_nodes, irreps_out.dim]``.
+
+        Raises:
+            ShapeError: A shape, dtype or device does not fit.
+            GraphError: An index is out of range.
+        """
+        check_features("x", x, self.irreps_in)
+        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self.irreps_in)
+        out = radial_tensor_product_conv(
+            self.plan, columns, edge_attr, hidden, weight, edge_index, num_nodes, self.merged
+        )
+        return out if self.layout == "ir_mul" else to_mul_ir(out, self.irreps_out)
+
+
+class RadialTensorProductConv(torch.nn.Module):
+    """A `TensorProductConv` with a radial network of its own, the last layer of which is fused into the kernels.
+
+    Args:
+        irreps_in: Node features.
+        irreps_edge: Edge attributes, of any multiplicity.
+        irreps_out: Irreps that may come out; ``None``: all.
+        num_radial: Number of radial functions of an edge.
+        hidden: Widths of the radial network's hidden layers.
+        layout: Order of the columns.
+        merged: As in `TensorProductConv`.
+
+    Attributes:
+        irreps_out: As of `TensorProductConv`.
+
+    Raises:
+        IrrepsError: Nothing that was asked for can be produced.
+
+    Properties:
+        equals_unfused: ``conv(x, edge_attr, radial(edge_radial), …)`` up to rounding.
+        equivariance: forward(D x, D Y, r) = D forward(x, Y, r).
+    """
+
+    def __init__(
+        self,
+        irreps_in: Irreps | str,
+        irreps_edge: Irreps | str,
+        irreps_out: Irreps | str | None = None,
+        num_radial: int = 8,
+        hidden: Sequence[int] = (64, 64),
+        layout: str = "mul_ir",
+        merged: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = TensorProductConv(irreps_in, irreps_edge, irreps_out, layout, merged)
+        self.irreps_in, self.irreps_edge = self.conv.irreps_in, self.conv.irreps_edge
+        self.irreps_out = self.conv.irreps_out
+        self.radial = MLP([num_radial, *hidden, self.conv.weight_numel])
+
+    def forward(self, x: Tensor, edge_attr: Tensor, edge_radial: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
+        """Map ``[N, irreps_in.dim]`` to ``[num_nodes, irreps_out.dim]``; ``edge_radial`` is ``[E, num_radial]``."""
+        return self.conv.from_hidden(
+            x, edge_attr, self.radial.hidden(edge_radial), self.radial.last_weight(), edge_index, num_nodes
+        )
 
 
 class SymmetricContraction(torch.nn.Module):

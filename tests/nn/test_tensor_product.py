@@ -88,11 +88,11 @@ def test_wrong_input() -> None:
         torch.randn(4, conv.weight_numel),
         torch.zeros(2, 4, dtype=torch.int64),
     )
-    with pytest.raises(ShapeError, match="senders"):
+    with pytest.raises(GraphError, match="senders"):
         conv(x, y, w, edge + 3, 3)
     with pytest.raises(ShapeError, match="x must be"):
         conv(x[:, :1], y, w, edge, 3)
-    with pytest.raises(ShapeError, match="4 edges"):
+    with pytest.raises(ShapeError, match="weight of the convolution"):
         conv(x, y, w[:2], edge, 3)
     with pytest.raises(ShapeError, match="float64"):
         conv(x, y.double(), w, edge, 3)
@@ -100,7 +100,7 @@ def test_wrong_input() -> None:
         conv(x, y, w.double(), edge, 3)
     with pytest.raises(ShapeError, match="int64"):
         conv(x, y, w, edge.int(), 3)
-    with pytest.raises(ShapeError, match=r"x \[N, 2\]"):
+    with pytest.raises(ShapeError, match="x of the convolution"):
         conv(x[None], y, w, edge, 3)
     with pytest.raises(GraphError):
         conv(x, y, w, edge + torch.tensor([[0], [3]]), 3)  # a receiver out of range
