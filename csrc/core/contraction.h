@@ -351,11 +351,16 @@ struct RunSecond {
   template <int NB, int LEVEL>
   EQUITOOLS_INLINE void run(const Rows<T>& rows, int64_t block) const {
     const int64_t at = block * p.terms * Channels<T>::W;
-    if (v != nullptr)
-      second_of_nodes<T, NB, LEVEL, true, true>(p, rows, x, coef + at, grad, u, v + at, dgrad, dx, dcoef + at, scratch);
+    const T* va = v != nullptr ? v + at : nullptr;
+    T* dc = dcoef != nullptr ? dcoef + at : nullptr;
+    if (dc != nullptr && va != nullptr)
+      second_of_nodes<T, NB, LEVEL, true, true>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
+    else if (dc != nullptr)
+      second_of_nodes<T, NB, LEVEL, true, false>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
+    else if (va != nullptr)
+      second_of_nodes<T, NB, LEVEL, false, true>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
     else
-      second_of_nodes<T, NB, LEVEL, true, false>(p, rows, x, coef + at, grad, u, nullptr, dgrad, dx, dcoef + at,
-                                                 scratch);
+      second_of_nodes<T, NB, LEVEL, false, false>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
   }
 };
 

@@ -39,7 +39,8 @@ struct ContractionOf {
                    T* dcoef, T* scratch);
 
   // The gradients of sum(u * dx) + sum(v * dcoef), with dx and dcoef those of `gradient`. u [N, dim_in, C]; v, as coef,
-  // or null for zero. dgrad [N, dim_out, C] and dx [N, dim_in, C]: written. dcoef, as coef: added to.
+  // or null for zero. dgrad [N, dim_out, C] and dx [N, dim_in, C]: written. dcoef, as coef: added to;
+  // null where it is not wanted.
   void (*second)(const ContractionProgram& program, const T* x, const T* coef, const T* grad, const T* u, const T* v,
                  int64_t channels, const int64_t* order, int64_t begin, int64_t end, int64_t block_begin,
                  int64_t block_end, T* dgrad, T* dx, T* dcoef, T* scratch);

@@ -249,7 +249,7 @@ std::tuple<Tensor, Tensor> gradient(const Tensor& x_in, const Tensor& weight_in,
 
 std::tuple<Tensor, Tensor, Tensor> second(const Tensor& x_in, const Tensor& weight_in, const Tensor& species,
                                           const Tensor& grad_in, const Tensor& u_in, const std::optional<Tensor>& v_in,
-                                          const Tensor& program_in, const Tensor& values_in) {
+                                          const Tensor& program_in, const Tensor& values_in, bool need_weight) {
   const Tensor x = dense(x_in), weight = dense(weight_in), program = dense(program_in), values = dense(values_in);
   const Tensor grad = dense(grad_in), u = dense(u_in);
   const Problem p = prepare(x, weight, species, program, values);
@@ -258,7 +258,7 @@ std::tuple<Tensor, Tensor, Tensor> second(const Tensor& x_in, const Tensor& weig
   if (v_in) check_weight(*v_in, x, p, "the cotangent of the gradient of weight");
   Tensor dgrad = torch::stable::new_empty(x, {p.nodes, p.program.dim_out, p.channels});
   Tensor dx = torch::stable::new_empty(x, {p.nodes, p.program.dim_in, p.channels});
-  Tensor dweight = torch::stable::new_empty(x, {p.species, p.program.paths, p.channels});
+  Tensor dweight = torch::stable::new_empty(x, {need_weight ? p.species : 0, p.program.paths, p.channels});
   for_dtype(x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     const Engine<T> engine{p};
@@ -266,13 +266,18 @@ std::tuple<Tensor, Tensor, Tensor> second(const Tensor& x_in, const Tensor& weig
     const auto v = v_in ? engine.fold(values, dense(*v_in)) : nullptr;
     const T *xp = x.const_data_ptr<T>(), *g = grad.const_data_ptr<T>(), *up = u.const_data_ptr<T>();
     T *dgp = dgrad.mutable_data_ptr<T>(), *dxp = dx.mutable_data_ptr<T>();
-    engine.over_segments(
-        10 * p.program.terms, values, dweight,
-        [&](int64_t which, int64_t begin, int64_t end, int64_t first, int64_t last, T* scratch, T* dcoef) {
-          const int64_t at = which * engine.coef_size;
-          engine.kernels.second(p.program, xp, coef->get() + at, g, up, v ? v->get() + at : nullptr, p.channels,
-                                p.order.get(), begin, end, first, last, dgp, dxp, dcoef, scratch);
-        });
+    auto run = [&](int64_t which, int64_t begin, int64_t end, int64_t first, int64_t last, T* scratch, T* dcoef) {
+      const int64_t at = which * engine.coef_size;
+      engine.kernels.second(p.program, xp, coef->get() + at, g, up, v ? v->get() + at : nullptr, p.channels,
+                            p.order.get(), begin, end, first, last, dgp, dxp, dcoef, scratch);
+    };
+    if (need_weight)
+      engine.over_segments(12 * p.program.terms, values, dweight, run);
+    else
+      engine.over_chunks(12 * p.program.terms,
+                         [&](int64_t which, int64_t begin, int64_t end, int64_t first, int64_t last, T* scratch) {
+                           run(which, begin, end, first, last, scratch, nullptr);
+                         });
   });
   return {dgrad, dx, dweight};
 }
@@ -288,7 +293,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(equitools, m) {
       "Tensor values, bool need_x, bool need_weight) -> (Tensor, Tensor)");
   m.def(
       "symmetric_contraction_double_backward(Tensor x, Tensor weight, Tensor species, Tensor grad, Tensor cotangent_x, "
-      "Tensor? cotangent_weight, Tensor program, Tensor values) -> (Tensor, Tensor, Tensor)");
+      "Tensor? cotangent_weight, Tensor program, Tensor values, bool need_weight) -> (Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(equitools, CPU, m) {

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from equitools.errors import IrrepsError
 from equitools.groups import Irrep, Irreps, clebsch_gordan, parse_irreps
+from equitools.ops.contraction_program import build_program
 from equitools.ops.symmetric_basis import (
     monomial_counts,
     monomial_factors,
@@ -231,6 +232,18 @@ class SymmetricContractionPlan(Plan):
             first, rest = monomial_factors(dim, nu)
             self._tables[f"{nu}.first"], self._tables[f"{nu}.rest"] = torch.from_numpy(first), torch.from_numpy(rest)
         self.num_paths = tuple(counts)
+
+    def program(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return what the compiled kernels execute: `ContractionProgram.code` (int32) and ``values`` in a dtype."""
+        if "program.code" not in self._tables:
+            orders = range(1, self.correlation + 1)
+            blocks = [
+                [self._tables[f"{k}.{nu}.entries"].numpy() for nu in orders] for k in range(len(self.irreps_out))
+            ]
+            built = build_program(self.irreps_in.dim, blocks)
+            self._tables["program.code"] = torch.from_numpy(built.code)
+            self._tables["program.values"] = torch.from_numpy(built.values)
+        return self.table("program.code", device, dtype), self.table("program.values", device, dtype)
 
     def table(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Return a table on a device and in a dtype; the cast is kept. Treat it as read-only.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError
+from equitools.ops import backend
+from equitools.ops.contraction_program import terms_of_program
 from equitools.ops.plan import SymmetricContractionPlan
 
 __all__ = ["symmetric_contraction", "symmetric_contraction_reference"]
@@ -18,9 +22,13 @@ def symmetric_contraction(
 ) -> Tensor:
     """Contract 1 … ν copies of each node's features with the symmetric basis.
 
-    The weights are folded into the basis once for each species and channel; then the nodes of a species are one batched
-    GEMM over channels between the folded table and their monomials of degree ν − 1 (each product once, whatever the
-    order of its factors), and one more contraction with x: a Horner scheme.
+    The compiled kernels fold the weights into the coefficients of one polynomial for each species, channel and output
+    component, and evaluate it by a tree of shared products (`plan.program`). Derivatives of first and second order are
+    compiled as well; those of third order use plain torch.
+
+    In plain torch, the weights are folded into the basis once for each species and channel; then the nodes of a species
+    are one batched GEMM over channels between the folded table and their monomials of degree ν − 1 (each product once,
+    whatever the order of its factors), and one more contraction with x: a Horner scheme.
 
     Args:
         plan: The plan.
@@ -31,13 +39,28 @@ def symmetric_contraction(
     Returns:
         ``[N, components of irreps_out, C]``.
 
+    Raises:
+        ShapeError: x, a weight or species has another shape than the plan asks for, or a species is out of range.
+
     Properties:
         equals_reference: the same numbers as `symmetric_contraction_reference`.
 
     Source: Batatia et al., NeurIPS 2022 (arXiv 2206.07697), eqs. 10–11.
     """
+    _check(plan, x, weights, species)
+    if backend.choose("symmetric_contraction", x) == "reference":
+        return _in_plain_torch(plan, x, weights, species)
+    flat = [w for row in weights for w in row]
+    weight = torch.cat(flat, 1) if len(flat) > 1 else flat[0]
+    program, values = plan.program(x.device, x.dtype)
+    dim_out = sum(ir.dim for _, ir in plan.irreps_out)
+    return torch.ops.equitools.symmetric_contraction(x, weight, species, program, values, dim_out)
+
+
+def _in_plain_torch(
+    plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence[Tensor]], species: Tensor
+) -> Tensor:
     num_species, channels = weights[0][0].shape[0], x.shape[-1]
-    _check(plan, x, species, num_species)
     dim_out = sum(ir.dim for _, ir in plan.irreps_out)
     if not len(x):
         return x.new_zeros(0, dim_out, channels) + 0 * x.sum()
@@ -79,22 +102,32 @@ def _fold(plan: SymmetricContractionPlan, weights: Sequence[Sequence[Tensor]], n
     return torch.cat(parts, 2) if len(parts) > 1 else parts[0]
 
 
-def _check(plan: SymmetricContractionPlan, x: Tensor, species: Tensor, num_species: int) -> None:
+def _check(
+    plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence[Tensor]], species: Tensor
+) -> None:
     components = sum(ir.dim for _, ir in plan.irreps_in)
     if x.ndim != 3 or x.shape[1] != components:
         raise ShapeError(
             f"x of the symmetric contraction must be [N, {components}, C] for '{plan.irreps_in}', "
             f"the tensor given is {list(x.shape)}."
         )
+    num_species = weights[0][0].shape[0]
+    for row, counts in zip(weights, plan.num_paths, strict=True):
+        for w, paths in zip(row, counts, strict=True):
+            if w.shape != (num_species, paths, x.shape[2]) or w.dtype != x.dtype:
+                raise ShapeError(
+                    f"A weight of the symmetric contraction must be {x.dtype} [{num_species}, {paths}, {x.shape[2]}], "
+                    f"the tensor given is {w.dtype} {list(w.shape)}."
+                )
     if species.shape != x.shape[:1] or species.dtype != torch.int64:
         raise ShapeError(
             f"species must be int64 of shape [{x.shape[0]}], the tensor given is {species.dtype} {list(species.shape)}."
         )
-    if species.numel() and not (int(species.min()) >= 0 and int(species.max()) < num_species):
-        raise ShapeError(
-            f"species must lie in 0 … {num_species - 1}, the tensor given has {int(species.min())} … "
-            f"{int(species.max())}."
-        )
+    if torch.compiler.is_compiling() or not species.numel():
+        return  # the compiled kernel looks again; a branch on values would break the graph
+    low, high = (int(t) for t in species.aminmax())
+    if low < 0 or high >= num_species:
+        raise ShapeError(f"species must lie in 0 … {num_species - 1}, the tensor given has {low} … {high}.")
 
 
 def symmetric_contraction_reference(
@@ -115,3 +148,112 @@ def symmetric_contraction_reference(
             block = block + torch.einsum(f"kz{index},nkc,{factors}->nzc", table, w, *[x] * nu)
         outputs.append(block)
     return torch.cat(outputs, 1)
+
+
+def _terms_in_plain_torch(x: Tensor, weight: Tensor, species: Tensor, program: Tensor, values: Tensor) -> Tensor:
+    """What the compiled operation computes, term by term."""
+    component, variables, ranges = terms_of_program(program.cpu().numpy())
+    owner = torch.arange(len(ranges)).repeat_interleave(torch.from_numpy(ranges[:, 1]))
+    path = torch.from_numpy(np.concatenate([np.arange(a, a + n) for a, n in ranges.tolist()]))
+    fold = x.new_zeros(len(ranges), weight.shape[1]).index_put((owner, path), values, accumulate=True)
+    total = (fold @ weight).index_select(0, species)  # [N, terms, C]
+    padded = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+    for column in torch.from_numpy(variables).T:
+        total = total * padded.index_select(1, column)
+    dim_out = int(program[1])
+    return x.new_zeros(len(x), dim_out, x.shape[2]).index_add(1, torch.from_numpy(component), total)
+
+
+def _third_order(
+    tensors: tuple[Tensor, ...], program: tuple[Tensor, Tensor], cotangents: tuple[Tensor | None, ...]
+) -> list[Tensor | None]:
+    """Return the VJP of the compiled second derivative, by differentiating plain torch three times."""
+    x, weight, species, grad, u, v = tensors
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [t if again and t.requires_grad else t.detach().requires_grad_() for t in (x, weight, grad, u, v)]
+        x, weight, grad, u, v = inputs
+        out = _terms_in_plain_torch(x, weight, species, *program)
+        first = torch.autograd.grad(out, (x, weight), grad, create_graph=True, materialize_grads=True)
+        second = torch.autograd.grad(
+            first, (grad, x, weight), (u, v), create_graph=True, allow_unused=True, materialize_grads=True
+        )
+        used = [(s, c) for s, c in zip(second, cotangents, strict=True) if c is not None and s.requires_grad]
+        if not used:
+            return [torch.zeros_like(t) for t in inputs]
+        return list(
+            torch.autograd.grad(
+                [s for s, _ in used], inputs, [c for _, c in used],
+                create_graph=again, allow_unused=True, materialize_grads=True,
+            )  # fmt: skip
+        )
+
+
+def _register() -> None:
+    """Tell torch the shapes and derivatives of the compiled operations."""
+    ops = torch.ops.equitools
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - torch names it
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[:-1])
+
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 6
+        x, weight, species, *program = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:2]
+        found = ops.symmetric_contraction_backward(x, weight, species, grad, *program, *wanted)
+        return *(g if want else None for g, want in zip(found, wanted, strict=True)), None, None, None, None
+
+    def save_second(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[:6])
+        ctx.computed = inputs[6:]
+
+    def double_backward(ctx: Any, u: Tensor | None, v: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight, species, grad, *program = ctx.saved_tensors
+        u, v = (t if computed else None for t, computed in zip((u, v), ctx.computed, strict=True))
+        if u is None and v is None:
+            return (None,) * 8
+        u = torch.zeros_like(x) if u is None else u
+        need_x, need_weight, _, need_grad, *_ = ctx.needs_input_grad
+        dgrad, dx, dweight = ops.symmetric_contraction_double_backward(
+            x, weight, species, grad, u, v, *program, need_weight
+        )
+        return dx if need_x else None, dweight if need_weight else None, None, dgrad if need_grad else None, *[None] * 4
+
+    def save_third(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+        ctx.set_materialize_grads(False)
+        ctx.with_v = inputs[5] is not None
+        ctx.save_for_backward(*(t for t in inputs[:8] if t is not None))
+
+    def triple_backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        tensors = list(ctx.saved_tensors)
+        if not ctx.with_v:
+            tensors.insert(5, torch.zeros_like(tensors[1]))
+        *inputs, program, values = tensors
+        dx, dweight, dgrad, du, dv = _third_order(tuple(inputs), (program, values), cotangents)
+        return dx, dweight, None, dgrad, du, dv if ctx.with_v else None, None, None, None
+
+    def shapes_of_gradients(
+        x: Tensor, weight: Tensor, species: Tensor, grad: Tensor, program: Tensor, values: Tensor, *wanted: bool
+    ) -> tuple[Tensor, ...]:
+        return tuple(
+            t.new_empty((t.shape[0] if want else 0, *t.shape[1:])) for t, want in zip((x, weight), wanted, strict=True)
+        )
+
+    def shapes_of_second(x: Tensor, weight: Tensor, species: Tensor, grad: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        size = weight.shape[0] if rest[-1] else 0
+        return grad.new_empty(grad.shape), x.new_empty(x.shape), weight.new_empty((size, *weight.shape[1:]))
+
+    library, name = torch.library, "equitools::symmetric_contraction"
+    library.register_fake(name, lambda x, *rest: x.new_empty((x.shape[0], rest[-1], x.shape[2])))
+    library.register_fake(f"{name}_backward", shapes_of_gradients)
+    library.register_fake(f"{name}_double_backward", shapes_of_second)
+    library.register_autograd(name, backward, setup_context=save)
+    library.register_autograd(f"{name}_backward", double_backward, setup_context=save_second)
+    library.register_autograd(f"{name}_double_backward", triple_backward, setup_context=save_third)
+
+
+if backend.extension_loaded():
+    _register()
