@@ -1,16 +1,20 @@
 // Micro-kernels of the symmetric contraction: value, gradients, and gradients of the gradients. No torch, no standard
 // templates; compiled once for each instruction set.
 //
-// Each output component of a node and channel is a polynomial in that channel's d components of x, a tree of nodes
-//     t = sum_leaves c * x_leaf + sum_children x_child * t_child,
-// with coefficients c[term] of the node's species and the channel, met in the order in which the tree is walked. The row
-// x[d] holds ones, so that a constant is a leaf too. Lanes are channels; NB nodes go through the tree together, so that
-// one coefficient and one step of the program serve NB vectors. The trees of programs up to depth 3 are nested loops
-// with their sums in registers; deeper ones call functions.
+// Each output component of a node and channel is a polynomial in that channel's components of x. With the variables
+// v = (x, 1, products of x) it is
+//     out_z = sum_groups v_outer * t,    t = sum_terms c * v_leaf,
+// with coefficients c[term] of the node's species and the channel (contraction_program.py says how monomials are cut).
+// Lanes are channels; NB nodes go through the program together, so that one coefficient and one step of the program serve
+// NB vectors. All sums stay in registers: the sums t run over the terms of a group, and the gradient with respect to a
+// leaf runs over the uses of that leaf (the same terms in another order), with q = grad_z * v_outer of the groups made
+// once. What is stored is only one number for each variable and group.
 //
-// Work, with F leaves and children in all: the value takes F FMAs of a node and channel, the gradient with respect to x
-// 3 F less the leaves, that with respect to the coefficients one more for each leaf. Memory: x, the gradients and the
-// outputs once; the coefficients of one species and of W channels stay in the first- or second-level cache.
+// Work for a node and channel, with T terms, G groups, P products: the value takes T + G + P multiply-adds, the gradient
+// with respect to x about 2 T + 3 G + 3 P, that with respect to the coefficients T more; second derivatives twice that.
+// Each needs one load from the first-level cache, so that loads bind as soon as arithmetic does. Memory: x, the
+// gradients and the outputs once; a chunk of nodes stays in the second-level cache while the blocks of W channels pass
+// over it, and the coefficients of a block in the first-level cache.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +26,9 @@
 #endif
 
 #define EQUITOOLS_INLINE inline __attribute__((always_inline))
+#ifndef EQUITOOLS_CHUNK
+#define EQUITOOLS_CHUNK 32
+#endif
 #define EQUITOOLS_EACH _Pragma("GCC unroll 16") for (int n = 0; n < NB; ++n)
 
 namespace equitools {
@@ -35,151 +42,6 @@ struct Channels {
 };
 template <typename T>
 using VectorOf = typename Channels<T>::V;
-
-constexpr int kDeep = -1;  // a level whose children are reached by function calls
-
-// The value. x is [dim_in + 1][NB].
-template <typename T, int NB>
-struct ContractionValue {
-  using V = VectorOf<T>;
-  const int32_t* code;
-  const V* coef;
-  const V* x;
-
-  template <int LEVEL>
-  EQUITOOLS_INLINE void node(V* t) {
-    V sum[NB];
-    EQUITOOLS_EACH sum[n] = V{};
-    const int32_t* last = code + 2 + code[0];
-    int32_t children = code[1];
-    for (code += 2; code < last; ++code) {
-      const V c = *coef++;
-      const V* xk = x + int64_t(*code) * NB;
-      EQUITOOLS_EACH sum[n] += c * xk[n];
-    }
-    if constexpr (LEVEL != 0)
-      for (; children > 0; --children) {
-        const V* xk = x + int64_t(*code++) * NB;
-        V below[NB];
-        if constexpr (LEVEL > 0)
-          node<LEVEL - 1>(below);
-        else
-          deep(below);
-        EQUITOOLS_EACH sum[n] += xk[n] * below[n];
-      }
-    EQUITOOLS_EACH t[n] = sum[n];
-  }
-  __attribute__((noinline)) void deep(V* t) { node<kDeep>(t); }
-};
-
-// The value t and the gradients, for the cotangent a of a node of the tree: dx is added to, and dcoef if COEF.
-template <typename T, int NB, bool COEF>
-struct ContractionGradient {
-  using V = VectorOf<T>;
-  const int32_t* code;
-  const V* coef;
-  const V* x;
-  V* dx;
-  V* dcoef;
-
-  template <int LEVEL>
-  EQUITOOLS_INLINE void node(const V* a, V* t) {
-    V sum[NB];
-    EQUITOOLS_EACH sum[n] = V{};
-    const int32_t* last = code + 2 + code[0];
-    int32_t children = code[1];
-    for (code += 2; code < last; ++code) {
-      const V c = *coef++;
-      const int64_t k = int64_t(*code) * NB;
-      V xk[NB];  // read before dx is written: the compiler cannot know that they are apart
-      EQUITOOLS_EACH xk[n] = x[k + n];
-      EQUITOOLS_EACH sum[n] += c * xk[n];
-      if constexpr (COEF) {
-        V s = *dcoef;
-        EQUITOOLS_EACH s += a[n] * xk[n];
-        *dcoef++ = s;
-      }
-      EQUITOOLS_EACH dx[k + n] += c * a[n];
-    }
-    if constexpr (LEVEL != 0)
-      for (; children > 0; --children) {
-        const int64_t k = int64_t(*code++) * NB;
-        V inner[NB], below[NB];
-        EQUITOOLS_EACH inner[n] = a[n] * x[k + n];
-        if constexpr (LEVEL > 0)
-          node<LEVEL - 1>(inner, below);
-        else
-          deep(inner, below);
-        EQUITOOLS_EACH sum[n] += x[k + n] * below[n];
-        EQUITOOLS_EACH dx[k + n] += a[n] * below[n];
-      }
-    EQUITOOLS_EACH t[n] = sum[n];
-  }
-  __attribute__((noinline)) void deep(const V* a, V* t) { node<kDeep>(a, t); }
-};
-
-// The derivative of the value along (u, v), v a direction of the coefficients (absent unless DIRECTION), and its
-// gradients with respect to x (added to dx) and, if COEF, the coefficients. Beside the cotangent a and value t of a node
-// of the tree stand their derivatives along (u, v), b and s.
-template <typename T, int NB, bool COEF, bool DIRECTION>
-struct ContractionSecond {
-  using V = VectorOf<T>;
-  const int32_t* code;
-  const V* coef;
-  const V* v;
-  const V* x;
-  const V* u;
-  V* dx;
-  V* dcoef;
-
-  template <int LEVEL>
-  EQUITOOLS_INLINE void node(const V* a, const V* b, V* t, V* s) {
-    V value[NB], slope[NB];
-    EQUITOOLS_EACH value[n] = V{};
-    EQUITOOLS_EACH slope[n] = V{};
-    const int32_t* last = code + 2 + code[0];
-    int32_t children = code[1];
-    for (code += 2; code < last; ++code) {
-      const V c = *coef++;
-      const int64_t k = int64_t(*code) * NB;
-      V xk[NB], uk[NB];
-      EQUITOOLS_EACH xk[n] = x[k + n];
-      EQUITOOLS_EACH uk[n] = u[k + n];
-      EQUITOOLS_EACH value[n] += c * xk[n];
-      EQUITOOLS_EACH slope[n] += c * uk[n];
-      if constexpr (COEF) {
-        V p = *dcoef, q = b[0] * xk[0];
-        EQUITOOLS_EACH p += a[n] * uk[n];
-        _Pragma("GCC unroll 16") for (int n = 1; n < NB; ++n) q += b[n] * xk[n];
-        *dcoef++ = p + q;
-      }
-      if constexpr (DIRECTION) {
-        const V w = *v++;
-        EQUITOOLS_EACH slope[n] += w * xk[n];
-        EQUITOOLS_EACH dx[k + n] += c * b[n] + w * a[n];
-      } else {
-        EQUITOOLS_EACH dx[k + n] += c * b[n];
-      }
-    }
-    if constexpr (LEVEL != 0)
-      for (; children > 0; --children) {
-        const int64_t k = int64_t(*code++) * NB;
-        V ai[NB], bi[NB], ti[NB], si[NB];
-        EQUITOOLS_EACH ai[n] = a[n] * x[k + n];
-        EQUITOOLS_EACH bi[n] = b[n] * x[k + n] + a[n] * u[k + n];
-        if constexpr (LEVEL > 0)
-          node<LEVEL - 1>(ai, bi, ti, si);
-        else
-          deep(ai, bi, ti, si);
-        EQUITOOLS_EACH value[n] += x[k + n] * ti[n];
-        EQUITOOLS_EACH slope[n] += u[k + n] * ti[n] + x[k + n] * si[n];
-        EQUITOOLS_EACH dx[k + n] += b[n] * ti[n] + a[n] * si[n];
-      }
-    EQUITOOLS_EACH t[n] = value[n];
-    EQUITOOLS_EACH s[n] = slope[n];
-  }
-  __attribute__((noinline)) void deep(const V* a, const V* b, V* t, V* s) { node<kDeep>(a, b, t, s); }
-};
 
 // Rows of up to NB nodes and one block of W channels between [node, dim, C] and [dim][NB] vectors.
 template <typename T>
@@ -227,93 +89,260 @@ EQUITOOLS_INLINE void fill(VectorOf<T>* row, T value) {
   EQUITOOLS_EACH row[n] = VectorOf<T>{} + value;
 }
 
-template <typename T, int NB, int LEVEL>
+// The products of the variables, and with TANGENT their derivatives along the direction of x.
+template <typename T, int NB, bool TANGENT>
+EQUITOOLS_INLINE void make_products(const ContractionProgram& p, VectorOf<T>* v, VectorOf<T>* dv) {
+  using V = VectorOf<T>;
+  int64_t to = int64_t(p.dim_in + 1) * NB;
+  for (const int32_t *f = p.factors, *last = f + 2 * int64_t(p.products); f < last;) {
+    const int32_t first = f[0];
+    V a[NB], da[NB];
+    EQUITOOLS_EACH a[n] = v[int64_t(first) * NB + n];
+    if constexpr (TANGENT) EQUITOOLS_EACH da[n] = dv[int64_t(first) * NB + n];
+    do {
+      const int64_t b = int64_t(f[1]) * NB;
+      if constexpr (TANGENT) EQUITOOLS_EACH dv[to + n] = da[n] * v[b + n] + a[n] * dv[b + n];
+      EQUITOOLS_EACH v[to + n] = a[n] * v[b + n];
+      to += NB;
+      f += 2;
+    } while (f < last && f[0] == first);
+  }
+}
+
+// Hands the gradients of the products to their factors; with TANGENT the derivatives of the gradients, where the
+// gradients themselves are wanted only of products. g: gradients; dg, dv: along the direction.
+template <typename T, int NB, bool TANGENT>
+EQUITOOLS_INLINE void split_products(const ContractionProgram& p, const VectorOf<T>* v, const VectorOf<T>* dv,
+                                     VectorOf<T>* g, VectorOf<T>* dg) {
+  using V = VectorOf<T>;
+  int64_t from = int64_t(p.variables()) * NB;
+  for (const int32_t* f = p.factors + 2 * int64_t(p.products); f > p.factors;) {
+    const int32_t first = f[-2];
+    const int64_t a = int64_t(first) * NB;
+    V va[NB], dva[NB], sum[NB], dsum[NB];
+    EQUITOOLS_EACH va[n] = v[a + n];
+    EQUITOOLS_EACH sum[n] = V{};
+    if constexpr (TANGENT) {
+      EQUITOOLS_EACH dva[n] = dv[a + n];
+      EQUITOOLS_EACH dsum[n] = V{};
+    }
+    do {  // `sum` is kept apart from g[first], which is also written as that of a second factor
+      f -= 2;
+      from -= NB;
+      const int64_t b = int64_t(f[1]) * NB;
+      if constexpr (TANGENT) {
+        EQUITOOLS_EACH dsum[n] += dg[from + n] * v[b + n] + g[from + n] * dv[b + n];
+        EQUITOOLS_EACH dg[b + n] += dg[from + n] * va[n] + g[from + n] * dva[n];
+      }
+      if (!TANGENT || first > p.dim_in) EQUITOOLS_EACH sum[n] += g[from + n] * v[b + n];
+      if (!TANGENT || f[1] > p.dim_in) EQUITOOLS_EACH g[b + n] += g[from + n] * va[n];
+    } while (f > p.factors && f[-2] == first);
+    if (!TANGENT || first > p.dim_in) EQUITOOLS_EACH g[a + n] += sum[n];
+    if constexpr (TANGENT) EQUITOOLS_EACH dg[a + n] += dsum[n];
+  }
+}
+
+template <typename T, int NB>
 static void value_of_nodes(const ContractionProgram& p, const Rows<T>& rows, const T* x, const T* coef, T* out,
                            T* scratch) {
   using V = VectorOf<T>;
-  V* xs = reinterpret_cast<V*>(scratch);
-  V* results = xs + int64_t(p.dim_in + 1) * NB;
-  rows.template load<NB>(x, p.dim_in, xs);
-  fill<T, NB>(xs + int64_t(p.dim_in) * NB, T(1));
-  ContractionValue<T, NB> walk{p.code, reinterpret_cast<const V*>(coef), xs};
-  for (int z = 0; z < p.dim_out; ++z) walk.template node<LEVEL>(results + z * NB);
+  V* v = reinterpret_cast<V*>(scratch);
+  V* results = v + int64_t(p.variables()) * NB;
+  const V* c = reinterpret_cast<const V*>(coef);
+  rows.template load<NB>(x, p.dim_in, v);
+  fill<T, NB>(v + int64_t(p.dim_in) * NB, T(1));
+  make_products<T, NB, false>(p, v, nullptr);
+  const int32_t *group = p.group, *leaf = p.leaf;
+  for (int32_t z = 0; z < p.dim_out; ++z) {
+    V sum[NB];
+    EQUITOOLS_EACH sum[n] = V{};
+    for (const int32_t* last = p.group + 2 * int64_t(p.output_end[z]); group < last; group += 2) {
+      V t[NB];
+      EQUITOOLS_EACH t[n] = V{};
+      for (const int32_t* end = p.leaf + group[1]; leaf < end; ++leaf) {
+        const V* from = v + int64_t(*leaf) * NB;
+        const V factor = *c++;
+        EQUITOOLS_EACH t[n] += factor * from[n];
+      }
+      const V* outer = v + int64_t(group[0]) * NB;
+      EQUITOOLS_EACH sum[n] += outer[n] * t[n];
+    }
+    EQUITOOLS_EACH results[z * NB + n] = sum[n];
+  }
   rows.template store<NB>(results, p.dim_out, out);
 }
 
-template <typename T, int NB, int LEVEL, bool COEF>
+// q[group] = grad of its output * outer variable; the arrays here hold NB vectors for each entry.
+template <typename T, int NB>
+EQUITOOLS_INLINE void times_outer(const ContractionProgram& p, const VectorOf<T>* grad, const VectorOf<T>* v,
+                                  VectorOf<T>* q) {
+  using V = VectorOf<T>;
+  int32_t g = 0;
+  for (int32_t z = 0; z < p.dim_out; ++z) {
+    V a[NB];
+    EQUITOOLS_EACH a[n] = grad[z * NB + n];
+    for (; g < p.output_end[z]; ++g) {
+      const V* outer = v + int64_t(p.group[2 * g]) * NB;
+      EQUITOOLS_EACH q[int64_t(g) * NB + n] = a[n] * outer[n];
+    }
+  }
+}
+
+template <typename T, int NB, bool COEF>
 static void gradient_of_nodes(const ContractionProgram& p, const Rows<T>& rows, const T* x, const T* coef,
                               const T* grad, T* dx, T* dcoef, T* scratch) {
   using V = VectorOf<T>;
-  const int64_t size = int64_t(p.dim_in + 1) * NB;
-  V *xs = reinterpret_cast<V*>(scratch), *dxs = xs + size, *g = dxs + size;
-  rows.template load<NB>(x, p.dim_in, xs);
-  fill<T, NB>(xs + int64_t(p.dim_in) * NB, T(1));
-  rows.template load<NB>(grad, p.dim_out, g);
-  for (int64_t i = 0; i < size; ++i) dxs[i] = V{};
-  ContractionGradient<T, NB, COEF> walk{p.code, reinterpret_cast<const V*>(coef), xs, dxs, reinterpret_cast<V*>(dcoef)};
-  for (int z = 0; z < p.dim_out; ++z) {
-    V a[NB], t[NB];
-    EQUITOOLS_EACH a[n] = g[z * NB + n];
-    walk.template node<LEVEL>(a, t);
+  const int64_t size = int64_t(p.variables()) * NB;
+  V *v = reinterpret_cast<V*>(scratch), *g = v + size, *q = g + size, *a = q + int64_t(p.groups) * NB;
+  const V* c = reinterpret_cast<const V*>(coef);
+  rows.template load<NB>(x, p.dim_in, v);
+  rows.template load<NB>(grad, p.dim_out, a);
+  fill<T, NB>(v + int64_t(p.dim_in) * NB, T(1));
+  make_products<T, NB, false>(p, v, nullptr);
+  times_outer<T, NB>(p, a, v, q);
+  const int32_t* use = p.use;
+  for (int32_t k = 0, variables = p.variables(); k < variables; ++k) {
+    V sum[NB];
+    EQUITOOLS_EACH sum[n] = V{};
+    for (const int32_t* last = p.use + 2 * int64_t(p.use_end[k]); use < last; use += 2) {
+      const V factor = c[use[0]];
+      const V* from = q + int64_t(use[1]) * NB;
+      EQUITOOLS_EACH sum[n] += factor * from[n];
+    }
+    EQUITOOLS_EACH g[int64_t(k) * NB + n] = sum[n];
   }
-  if (dx != nullptr) rows.template store<NB>(dxs, p.dim_in, dx);
+  const int32_t *group = p.group, *leaf = p.leaf;
+  V* dc = reinterpret_cast<V*>(dcoef);
+  for (int32_t z = 0; z < p.dim_out; ++z, a += NB)
+    for (const int32_t* last = p.group + 2 * int64_t(p.output_end[z]); group < last; group += 2, q += NB) {
+      V t[NB], w[NB];
+      EQUITOOLS_EACH t[n] = V{};
+      if constexpr (COEF) EQUITOOLS_EACH w[n] = q[n];
+      for (const int32_t* end = p.leaf + group[1]; leaf < end; ++leaf) {
+        const V* from = v + int64_t(*leaf) * NB;
+        const V factor = *c++;
+        EQUITOOLS_EACH t[n] += factor * from[n];
+        if constexpr (COEF) {
+          V s = *dc;
+          EQUITOOLS_EACH s += w[n] * from[n];
+          *dc++ = s;
+        }
+      }
+      V* outer = g + int64_t(group[0]) * NB;
+      EQUITOOLS_EACH outer[n] += a[n] * t[n];
+    }
+  split_products<T, NB, false>(p, v, nullptr, g, nullptr);
+  if (dx != nullptr) rows.template store<NB>(g, p.dim_in, dx);
 }
 
-template <typename T, int NB, int LEVEL, bool COEF, bool DIRECTION>
+// The derivative of the value along (u, w), w a direction of the coefficients (absent unless DIRECTION), and its
+// gradients. A name with d in front is the derivative along (u, w) of what the name without it is in the gradient, except
+// dx and dcoef, the results, which are such derivatives.
+template <typename T, int NB, bool COEF, bool DIRECTION>
 static void second_of_nodes(const ContractionProgram& p, const Rows<T>& rows, const T* x, const T* coef, const T* grad,
-                            const T* u, const T* v, T* dgrad, T* dx, T* dcoef, T* scratch) {
+                            const T* u, const T* direction, T* dgrad, T* dx, T* dcoef, T* scratch) {
   using V = VectorOf<T>;
-  const int64_t size = int64_t(p.dim_in + 1) * NB;
-  V *xs = reinterpret_cast<V*>(scratch), *us = xs + size, *dxs = us + size, *g = dxs + size;
-  rows.template load<NB>(x, p.dim_in, xs);
-  rows.template load<NB>(u, p.dim_in, us);
-  fill<T, NB>(xs + int64_t(p.dim_in) * NB, T(1));
-  fill<T, NB>(us + int64_t(p.dim_in) * NB, T(0));
-  rows.template load<NB>(grad, p.dim_out, g);
-  for (int64_t i = 0; i < size; ++i) dxs[i] = V{};
-  ContractionSecond<T, NB, COEF, DIRECTION> walk{
-      p.code, reinterpret_cast<const V*>(coef), reinterpret_cast<const V*>(v), xs, us, dxs,
-      reinterpret_cast<V*>(dcoef)};
-  for (int z = 0; z < p.dim_out; ++z) {
-    V a[NB], b[NB], t[NB];
-    EQUITOOLS_EACH a[n] = g[z * NB + n];
-    EQUITOOLS_EACH b[n] = V{};
-    walk.template node<LEVEL>(a, b, t, g + z * NB);
+  const int64_t size = int64_t(p.variables()) * NB, groups = int64_t(p.groups) * NB;
+  V *v = reinterpret_cast<V*>(scratch), *dv = v + size, *g = dv + size, *dg = g + size, *q = dg + size, *dq = q + groups;
+  V *a = dq + groups, *results = a + int64_t(p.dim_out) * NB;
+  const V *c = reinterpret_cast<const V*>(coef), *w = reinterpret_cast<const V*>(direction);
+  rows.template load<NB>(x, p.dim_in, v);
+  rows.template load<NB>(u, p.dim_in, dv);
+  rows.template load<NB>(grad, p.dim_out, a);
+  fill<T, NB>(v + int64_t(p.dim_in) * NB, T(1));
+  fill<T, NB>(dv + int64_t(p.dim_in) * NB, T(0));
+  make_products<T, NB, true>(p, v, dv);
+  times_outer<T, NB>(p, a, v, q);
+  times_outer<T, NB>(p, a, dv, dq);
+  const int32_t* use = p.use;
+  for (int32_t k = 0, variables = p.variables(); k < variables; ++k) {
+    V sum[NB], dsum[NB];
+    EQUITOOLS_EACH sum[n] = V{};
+    EQUITOOLS_EACH dsum[n] = V{};
+    const int32_t* last = p.use + 2 * int64_t(p.use_end[k]);
+    if (k > p.dim_in || DIRECTION) {
+      for (; use < last; use += 2) {
+        const V factor = c[use[0]];
+        const V *from = q + int64_t(use[1]) * NB, *dfrom = dq + int64_t(use[1]) * NB;
+        EQUITOOLS_EACH dsum[n] += factor * dfrom[n];
+        EQUITOOLS_EACH sum[n] += factor * from[n];
+        if constexpr (DIRECTION) {
+          const V slope = w[use[0]];
+          EQUITOOLS_EACH dsum[n] += slope * from[n];
+        }
+      }
+    } else {  // the gradient itself is not wanted
+      for (; use < last; use += 2) {
+        const V factor = c[use[0]];
+        const V* dfrom = dq + int64_t(use[1]) * NB;
+        EQUITOOLS_EACH dsum[n] += factor * dfrom[n];
+      }
+    }
+    EQUITOOLS_EACH g[int64_t(k) * NB + n] = sum[n];
+    EQUITOOLS_EACH dg[int64_t(k) * NB + n] = dsum[n];
   }
-  rows.template store<NB>(g, p.dim_out, dgrad);
-  rows.template store<NB>(dxs, p.dim_in, dx);
+  const int32_t *group = p.group, *leaf = p.leaf;
+  V* dc = reinterpret_cast<V*>(dcoef);
+  for (int32_t z = 0; z < p.dim_out; ++z, a += NB) {
+    V total[NB];
+    EQUITOOLS_EACH total[n] = V{};
+    for (const int32_t* last = p.group + 2 * int64_t(p.output_end[z]); group < last; group += 2, q += NB, dq += NB) {
+      V t[NB], dt[NB], b[NB], db[NB];
+      EQUITOOLS_EACH t[n] = V{};
+      EQUITOOLS_EACH dt[n] = V{};
+      if constexpr (COEF) {
+        EQUITOOLS_EACH b[n] = q[n];
+        EQUITOOLS_EACH db[n] = dq[n];
+      }
+      for (const int32_t* end = p.leaf + group[1]; leaf < end; ++leaf) {
+        const V *from = v + int64_t(*leaf) * NB, *dfrom = dv + int64_t(*leaf) * NB;
+        const V factor = *c++;
+        EQUITOOLS_EACH t[n] += factor * from[n];
+        EQUITOOLS_EACH dt[n] += factor * dfrom[n];
+        if constexpr (DIRECTION) {
+          const V slope = *w++;
+          EQUITOOLS_EACH dt[n] += slope * from[n];
+        }
+        if constexpr (COEF) {
+          V s = *dc, r = db[0] * from[0];
+          EQUITOOLS_EACH s += b[n] * dfrom[n];
+          _Pragma("GCC unroll 16") for (int n = 1; n < NB; ++n) r += db[n] * from[n];
+          *dc++ = s + r;
+        }
+      }
+      const int64_t outer = int64_t(group[0]) * NB;
+      EQUITOOLS_EACH total[n] += dv[outer + n] * t[n] + v[outer + n] * dt[n];
+      EQUITOOLS_EACH dg[outer + n] += a[n] * dt[n];
+      if (group[0] > p.dim_in) EQUITOOLS_EACH g[outer + n] += a[n] * t[n];
+    }
+    EQUITOOLS_EACH results[z * NB + n] = total[n];
+  }
+  split_products<T, NB, true>(p, v, dv, g, dg);
+  rows.template store<NB>(results, p.dim_out, dgrad);
+  rows.template store<NB>(dg, p.dim_in, dx);
 }
 
-// Calls f.template run<NB, LEVEL>(rows, block) for the nodes order[begin] to order[end - 1] and blocks of W channels.
-// What is left over of the nodes is filled up with zeros.
-template <typename T, int NB, int LEVEL, typename F>
-EQUITOOLS_INLINE void over_nodes_at(int64_t channels, const int64_t* order, int64_t begin, int64_t end,
-                                    int64_t block_begin, int64_t block_end, const F& f) {
-  constexpr int W = Channels<T>::W, FEW = NB > 2 ? NB / 2 : 1;
-  for (int64_t block = block_begin; block < block_end; ++block) {
-    const int64_t left = channels - block * W;
-    Rows<T> rows{order + begin, NB, channels, block * W, left < W ? int(left) : W};
-    int64_t n = begin;
-    for (; n + FEW < end; n += NB, rows.order += NB) {
-      rows.count = end - n < NB ? int(end - n) : NB;
-      f.template run<NB, LEVEL>(rows, block);
-    }
-    if (n < end) {
-      rows.count = int(end - n);
-      f.template run<FEW, LEVEL>(rows, block);
-    }
-  }
-}
-
+// Calls f.template run<NB>(rows, block) for the nodes order[begin] to order[end - 1] and blocks of W channels, chunk by
+// chunk. What is left over of the nodes is filled up with zeros, a few or single.
 template <typename T, int NB, typename F>
-static void over_nodes(const ContractionProgram& p, int64_t channels, const int64_t* order, int64_t begin, int64_t end,
-                       int64_t block_begin, int64_t block_end, const F& f) {
-  if (p.depth <= 2)
-    over_nodes_at<T, NB, 2>(channels, order, begin, end, block_begin, block_end, f);
-  else if (p.depth == 3)
-    over_nodes_at<T, NB, 3>(channels, order, begin, end, block_begin, block_end, f);
-  else
-    over_nodes_at<T, NB, kDeep>(channels, order, begin, end, block_begin, block_end, f);
+EQUITOOLS_INLINE void over_nodes(int64_t channels, const int64_t* order, int64_t begin, int64_t end,
+                                 int64_t block_begin, int64_t block_end, const F& f) {
+  constexpr int W = Channels<T>::W;
+  constexpr int64_t kChunk = EQUITOOLS_CHUNK;
+  for (; begin < end; begin += kChunk) {
+    const int64_t last = begin + kChunk < end ? begin + kChunk : end;
+    for (int64_t block = block_begin; block < block_end; ++block) {
+      const int64_t left = channels - block * W;
+      Rows<T> rows{order + begin, NB, channels, block * W, left < W ? int(left) : W};
+      int64_t n = begin;
+      for (; n + NB / 2 < last; n += NB, rows.order += NB) {
+        rows.count = last - n < NB ? int(last - n) : NB;
+        f.template run<NB>(rows, block);
+      }
+      rows.count = 1;
+      for (; n < last; ++n, ++rows.order) f.template run<1>(rows, block);
+    }
+  }
 }
 
 template <typename T>
@@ -321,50 +350,38 @@ struct RunValue {
   const ContractionProgram& p;
   const T *x, *coef;
   T *out, *scratch;
-  template <int NB, int LEVEL>
+  template <int NB>
   EQUITOOLS_INLINE void run(const Rows<T>& rows, int64_t block) const {
-    const T* c = coef + block * p.terms * Channels<T>::W;
-    value_of_nodes<T, NB, LEVEL>(p, rows, x, c, out, scratch);
+    value_of_nodes<T, NB>(p, rows, x, coef + block * p.terms * Channels<T>::W, out, scratch);
   }
 };
 
-template <typename T>
+template <typename T, bool COEF>
 struct RunGradient {
   const ContractionProgram& p;
   const T *x, *coef, *grad;
   T *dx, *dcoef, *scratch;
-  template <int NB, int LEVEL>
+  template <int NB>
   EQUITOOLS_INLINE void run(const Rows<T>& rows, int64_t block) const {
     const int64_t at = block * p.terms * Channels<T>::W;
-    if (dcoef != nullptr)
-      gradient_of_nodes<T, NB, LEVEL, true>(p, rows, x, coef + at, grad, dx, dcoef + at, scratch);
-    else
-      gradient_of_nodes<T, NB, LEVEL, false>(p, rows, x, coef + at, grad, dx, nullptr, scratch);
+    gradient_of_nodes<T, NB, COEF>(p, rows, x, coef + at, grad, dx, COEF ? dcoef + at : nullptr, scratch);
   }
 };
 
-template <typename T>
+template <typename T, bool COEF, bool DIRECTION>
 struct RunSecond {
   const ContractionProgram& p;
   const T *x, *coef, *grad, *u, *v;
   T *dgrad, *dx, *dcoef, *scratch;
-  template <int NB, int LEVEL>
+  template <int NB>
   EQUITOOLS_INLINE void run(const Rows<T>& rows, int64_t block) const {
     const int64_t at = block * p.terms * Channels<T>::W;
-    const T* va = v != nullptr ? v + at : nullptr;
-    T* dc = dcoef != nullptr ? dcoef + at : nullptr;
-    if (dc != nullptr && va != nullptr)
-      second_of_nodes<T, NB, LEVEL, true, true>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
-    else if (dc != nullptr)
-      second_of_nodes<T, NB, LEVEL, true, false>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
-    else if (va != nullptr)
-      second_of_nodes<T, NB, LEVEL, false, true>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
-    else
-      second_of_nodes<T, NB, LEVEL, false, false>(p, rows, x, coef + at, grad, u, va, dgrad, dx, dc, scratch);
+    second_of_nodes<T, NB, COEF, DIRECTION>(p, rows, x, coef + at, grad, u, DIRECTION ? v + at : nullptr, dgrad, dx,
+                                            COEF ? dcoef + at : nullptr, scratch);
   }
 };
 
-#ifndef EQUITOOLS_VALUE_NODES
+#ifndef EQUITOOLS_VALUE_NODES  // tuned
 #define EQUITOOLS_VALUE_NODES (EQUITOOLS_VECTOR_BYTES == 64 ? 8 : 4)
 #define EQUITOOLS_GRADIENT_NODES 4
 #define EQUITOOLS_SECOND_NODES (EQUITOOLS_VECTOR_BYTES == 64 ? 4 : 2)
@@ -374,7 +391,7 @@ template <typename T>
 static void contraction_value(const ContractionProgram& p, const T* x, const T* coef, int64_t channels,
                               const int64_t* order, int64_t begin, int64_t end, int64_t block_begin,
                               int64_t block_end, T* out, T* scratch) {
-  over_nodes<T, EQUITOOLS_VALUE_NODES>(p, channels, order, begin, end, block_begin, block_end,
+  over_nodes<T, EQUITOOLS_VALUE_NODES>(channels, order, begin, end, block_begin, block_end,
                                        RunValue<T>{p, x, coef, out, scratch});
 }
 
@@ -382,21 +399,35 @@ template <typename T>
 static void contraction_gradient(const ContractionProgram& p, const T* x, const T* coef, const T* grad,
                                  int64_t channels, const int64_t* order, int64_t begin, int64_t end,
                                  int64_t block_begin, int64_t block_end, T* dx, T* dcoef, T* scratch) {
-  over_nodes<T, EQUITOOLS_GRADIENT_NODES>(p, channels, order, begin, end, block_begin, block_end,
-                                          RunGradient<T>{p, x, coef, grad, dx, dcoef, scratch});
+  constexpr int NB = EQUITOOLS_GRADIENT_NODES;
+  if (dcoef != nullptr)
+    over_nodes<T, NB>(channels, order, begin, end, block_begin, block_end,
+                      RunGradient<T, true>{p, x, coef, grad, dx, dcoef, scratch});
+  else
+    over_nodes<T, NB>(channels, order, begin, end, block_begin, block_end,
+                      RunGradient<T, false>{p, x, coef, grad, dx, dcoef, scratch});
 }
 
 template <typename T>
 static void contraction_second(const ContractionProgram& p, const T* x, const T* coef, const T* grad, const T* u,
                                const T* v, int64_t channels, const int64_t* order, int64_t begin, int64_t end,
                                int64_t block_begin, int64_t block_end, T* dgrad, T* dx, T* dcoef, T* scratch) {
-  over_nodes<T, EQUITOOLS_SECOND_NODES>(p, channels, order, begin, end, block_begin, block_end,
-                                        RunSecond<T>{p, x, coef, grad, u, v, dgrad, dx, dcoef, scratch});
+  auto run = [&](const auto& f) __attribute__((always_inline)) {
+    over_nodes<T, EQUITOOLS_SECOND_NODES>(channels, order, begin, end, block_begin, block_end, f);
+  };
+  if (dcoef != nullptr && v != nullptr)
+    run(RunSecond<T, true, true>{p, x, coef, grad, u, v, dgrad, dx, dcoef, scratch});
+  else if (dcoef != nullptr)
+    run(RunSecond<T, true, false>{p, x, coef, grad, u, v, dgrad, dx, dcoef, scratch});
+  else if (v != nullptr)
+    run(RunSecond<T, false, true>{p, x, coef, grad, u, v, dgrad, dx, dcoef, scratch});
+  else
+    run(RunSecond<T, false, false>{p, x, coef, grad, u, v, dgrad, dx, dcoef, scratch});
 }
 
 template <typename T>
 static int64_t contraction_scratch(const ContractionProgram& p) {
-  const int64_t rows = int64_t(3 * (int64_t(p.dim_in) + 1) + p.dim_out) * 8;
+  const int64_t rows = (4 * int64_t(p.variables()) + 2 * int64_t(p.groups) + 2 * int64_t(p.dim_out)) * 8;
   return (rows > p.paths ? rows : p.paths) * Channels<T>::W;
 }
 

@@ -1,13 +1,16 @@
-"""The symmetric contraction as a program: one tree of shared products (a Horner scheme) for each output component.
+"""The symmetric contraction as a program: shared products of features first, then a sum of terms in two levels.
 
-Each output component is a polynomial in the components of x. A node of its tree is the polynomial
-``Σ c · x_leaf + Σ x_child · (node of that child)``; a leaf whose variable is number ``dim_in`` is a constant (the kernels
-keep a row of ones there). The factors of a monomial may be taken out in any order. The builder takes out first what
-divides most of the monomials that remain, so that few nodes are needed.
+Each output component z is a polynomial in the components of x. With the variables v = (x, 1, products of x's) it is
+
+    out_z = Σ_groups v_outer · (Σ_terms c_term · v_leaf),
+
+so that every monomial is an outer times a leaf, both of about half the degree. A monomial may be cut in many ways; the
+builder cuts it so that few products and few groups serve many terms.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +23,11 @@ __all__ = ["ContractionProgram", "build_program", "terms_of_program"]
 
 #: Entries smaller than this, relative to the largest of their basis, are zeros that rounding has left.
 _ZERO = 1e-12
-_HEADER = 6
+#: How often each cut is looked at again in the light of all others; a few times settle it.
+_SWEEPS = 8
+_HEADER = 8
 
 _Monomial = tuple[int, ...]
-_Polynomial = dict[_Monomial, int]
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,11 @@ class ContractionProgram:
     """The tables that the kernels read.
 
     Attributes:
-        code: int32: ``dim_in, dim_out, paths, terms, depth, 0``; then for each term its first path and its number of
-            paths; then the trees, a node as ``leaves, children``, the variables of its leaves, and for each child its
-            variable and its node. ``depth`` counts the levels of nodes below a root.
+        code: int32, one after the other: the header ``dim_in, dim_out, paths, terms, products, groups, 0, 0``; for each
+            term its first path and its number of paths; for each product its two variables; for each output the end of
+            its groups; for each group its outer variable and the end of its terms; for each term its leaf; then once
+            more by variables: for each variable the end of its uses, for each use its term and group. Variables are
+            numbered x, the constant 1 (``dim_in``), products (their factors come before them).
         values: float64: for each term its factor for each of its paths, one after the other.
     """
 
@@ -41,68 +47,124 @@ class ContractionProgram:
     values: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Term:
+    output: int
+    monomial: _Monomial
+    first_path: int
+    factors: np.ndarray
+
+
 def build_program(dim_in: int, blocks: Sequence[Sequence[np.ndarray]]) -> ContractionProgram:
     """Build the program of a symmetric contraction.
 
     Args:
-        dim_in: Number of variables d.
-        blocks: ``blocks[k][ν-1]``: entries of block k at ascending indices, ``[paths, 2l+1, monomials(d, ν)]``.
+        dim_in: Number of components of x.
+        blocks: ``blocks[k][ν-1]``: entries of block k at ascending indices, ``[paths, 2l+1, monomials(dim_in, ν)]``.
 
     Returns:
         The program. The paths are numbered through, blocks outermost.
     """
-    outputs: list[_Polynomial] = []
-    ranges: list[tuple[int, int]] = []
-    factors: list[np.ndarray] = []
-    first = 0
+    terms, paths, dim_out = _nonzero_terms(dim_in, blocks)
+    cuts = _cut([(t.output, t.monomial) for t in terms], max((len(row) for row in blocks), default=1))
+    products = _closed({part for cut in cuts for part in cut if len(part) > 1})
+    number: dict[_Monomial, int] = {(): dim_in} | {(i,): i for i in range(dim_in)}
+    number |= {monomial: dim_in + 1 + k for k, monomial in enumerate(products)}
+    # Terms in the order of (output, outer, leaf); a group is a run of one output and outer.
+    rows = sorted((t.output, number[outer], number[leaf], k) for k, (t, (outer, leaf)) in enumerate(zip(terms, cuts)))
+    group_of: list[int] = []
+    groups: list[tuple[int, int, int]] = []  # output, outer, end of its terms
+    for position, (output, outer, _, _) in enumerate(rows, 1):
+        if groups and groups[-1][:2] == (output, outer):
+            groups.pop()
+        groups.append((output, outer, position))
+        group_of.append(len(groups) - 1)
+    uses = sorted((leaf, position) for position, (_, _, leaf, _) in enumerate(rows))
+    per_output, per_leaf = Counter(g[0] for g in groups), Counter(leaf for leaf, _ in uses)
+    ordered = [terms[k] for *_, k in rows]
+    code = [dim_in, dim_out, paths, len(terms), len(products), len(groups), 0, 0]
+    code += [n for t in ordered for n in (t.first_path, len(t.factors))]
+    code += [number[part] for monomial in products for part in _factors(monomial)]
+    code += itertools.accumulate(per_output[z] for z in range(dim_out))
+    code += [n for _, outer, end in groups for n in (outer, end)]
+    code += [leaf for _, _, leaf, _ in rows]
+    code += itertools.accumulate(per_leaf[v] for v in range(dim_in + 1 + len(products)))
+    code += [n for _, position in uses for n in (position, group_of[position])]
+    values = np.concatenate([t.factors for t in ordered]) if ordered else np.zeros(0)
+    return ContractionProgram(np.array(code, dtype=np.int32), values)
+
+
+def _nonzero_terms(dim_in: int, blocks: Sequence[Sequence[np.ndarray]]) -> tuple[list[_Term], int, int]:
+    """Return the terms of all outputs, the number of paths and the number of outputs."""
+    terms: list[_Term] = []
+    path, output = 0, 0
     for row in blocks:
-        components: list[_Polynomial] = [{} for _ in range(row[0].shape[1])]
         for nu, entries in enumerate(row, 1):
-            paths = len(entries)
-            if paths:
+            if len(entries):
                 weights = entries * monomial_counts(dim_in, nu)
                 largest = np.abs(weights).max(0)
                 names = [tuple(m) for m in monomials(dim_in, nu).tolist()]
                 for z, t in zip(*np.nonzero(largest > _ZERO * largest.max()), strict=True):
-                    components[z][names[t]] = len(ranges)
-                    ranges.append((first, paths))
-                    factors.append(weights[:, z, t])
-            first += paths
-        outputs += components
-    code: list[int] = []
-    order: list[int] = []
-    depth = max((_emit(polynomial, dim_in, code, order) for polynomial in outputs), default=0)
-    header = [dim_in, len(outputs), first, len(order), depth, 0]
-    ordered = [number for term in order for number in ranges[term]]
-    values = np.concatenate([factors[term] for term in order]) if order else np.zeros(0)
-    return ContractionProgram(np.array(header + ordered + code, dtype=np.int32), values)
+                    terms.append(_Term(output + int(z), names[t], path, weights[:, z, t]))
+            path += len(entries)
+        output += row[0].shape[1]
+    return terms, path, output
 
 
-def _emit(polynomial: _Polynomial, one: int, code: list[int], order: list[int]) -> int:
-    """Write the node of a polynomial and what is below it; return the levels below it."""
-    leaves = {m: t for m, t in polynomial.items() if len(m) <= 1}
-    rest = {m: t for m, t in polynomial.items() if len(m) > 1}
-    children: list[tuple[int, _Polynomial]] = []
-    while rest:
-        divides = Counter(v for m in rest for v in set(m))
-        best = max(divides.values())
-        variable = min(v for v, count in divides.items() if count == best)
-        children.append((variable, {_without(m, variable): t for m, t in rest.items() if variable in m}))
-        rest = {m: t for m, t in rest.items() if variable not in m}
-    code += [len(leaves), len(children)]
-    for monomial, term in sorted(leaves.items()):
-        code.append(monomial[0] if monomial else one)
-        order.append(term)
-    below = 0
-    for variable, part in children:
-        code.append(variable)
-        below = max(below, 1 + _emit(part, one, code, order))
-    return below
+def _cut(terms: Sequence[tuple[int, _Monomial]], degree: int) -> list[tuple[_Monomial, _Monomial]]:
+    """Cut each monomial into an outer and a leaf.
+
+    A cut costs what its group and its products cost more than without it; the square root of the number of users is
+    taken for the cost, so that what has many users attracts more of them.
+    """
+    low, high = degree // 2, (degree + 1) // 2
+    options = {monomial: _cuts(monomial, low, high) for _, monomial in terms}
+    price = [(n + 1) ** 0.5 - n**0.5 for n in range(2 * len(terms) + 1)]
+    groups: Counter[tuple[int, _Monomial]] = Counter()
+    products: Counter[_Monomial] = Counter()
+    chosen: list[tuple[_Monomial, _Monomial]] = []
+    for sweep in range(_SWEEPS):
+        before = list(chosen)
+        for t, (z, monomial) in enumerate(terms):
+            if sweep:
+                outer, leaf = chosen[t]
+                groups[z, outer] -= 1
+                products[outer] -= 1
+                products[leaf] -= 1
+            best = min(
+                options[monomial],
+                key=lambda cut: (
+                    price[groups[z, cut[0]]] + sum(price[products[part]] for part in cut if len(part) > 1)
+                ),
+            )
+            groups[z, best[0]] += 1
+            products[best[0]] += 1
+            products[best[1]] += 1
+            chosen[t : t + 1] = [best]  # appends in the first sweep
+        if chosen == before:
+            break
+    return chosen
 
 
-def _without(monomial: _Monomial, variable: int) -> _Monomial:
-    at = monomial.index(variable)
-    return monomial[:at] + monomial[at + 1 :]
+def _cuts(monomial: _Monomial, low: int, high: int) -> list[tuple[_Monomial, _Monomial]]:
+    """All ways to cut a monomial into an outer of at most ``low`` factors and a leaf of at most ``high``."""
+    found = set()
+    for size in range(max(0, len(monomial) - high), min(low, len(monomial)) + 1):
+        for chosen in itertools.combinations(range(len(monomial)), size):
+            outer = tuple(monomial[i] for i in chosen)
+            found.add((outer, tuple(v for i, v in enumerate(monomial) if i not in chosen)))
+    return sorted(found)
+
+
+def _factors(monomial: _Monomial) -> tuple[_Monomial, _Monomial]:
+    return monomial[:-1], monomial[-1:]
+
+
+def _closed(products: set[_Monomial]) -> list[_Monomial]:
+    """Add the products that products are made from; by degree and first factor, so that runs share the first factor."""
+    for monomial in list(products):
+        products |= {monomial[:n] for n in range(2, len(monomial))}
+    return sorted(products, key=lambda monomial: (len(monomial), monomial))
 
 
 def terms_of_program(code: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -112,28 +174,19 @@ def terms_of_program(code: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
         code: `ContractionProgram.code`.
 
     Returns:
-        For each term its output component ``[terms]``, its variables ``[terms, depth + 1]`` (``dim_in`` where it has
-        fewer factors), and its first path and number of paths ``[terms, 2]``.
+        For each term its output ``[terms]``, its variables ``[terms, most factors]`` (``dim_in`` where it has fewer
+        factors), and its first path and number of paths ``[terms, 2]``.
     """
-    one, dim_out, _, terms, depth = code[:5].tolist()
-    tree = code[_HEADER + 2 * terms :].tolist()
-    components: list[int] = []
-    variables: list[list[int]] = []
-    at = 0
-
-    def node(z: int, outer: list[int]) -> None:
-        nonlocal at
-        leaves, children = tree[at], tree[at + 1]
-        at += 2
-        for variable in tree[at : at + leaves]:
-            components.append(z)
-            variables.append((outer + [variable] + [one] * depth)[: depth + 1])
-        at += leaves
-        for _ in range(children):
-            at += 1
-            node(z, [*outer, tree[at - 1]])
-
-    for z in range(dim_out):
-        node(z, [])
-    ranges = code[_HEADER : _HEADER + 2 * terms].reshape(terms, 2)
-    return np.array(components), np.array(variables).reshape(terms, depth + 1), ranges
+    one, dim_out, _, terms, products, groups = code[:6].tolist()
+    sizes = [2 * terms, 2 * products, dim_out, 2 * groups, terms]
+    ranges, factors, outputs, group_table, leaves, _ = np.split(code[_HEADER:], np.cumsum(sizes))
+    monomial: list[list[int]] = [[i] for i in range(one)] + [[]]
+    for a, b in factors.reshape(products, 2).tolist():
+        monomial.append(monomial[a] + monomial[b])
+    ends = group_table.reshape(groups, 2)
+    group = np.repeat(np.arange(groups), np.diff(ends[:, 1], prepend=0))
+    output = np.repeat(np.arange(dim_out), np.diff(outputs, prepend=0))[group]
+    names = [monomial[o] + monomial[v] for o, v in zip(ends[group, 0].tolist(), leaves.tolist(), strict=True)]
+    width = max((len(name) for name in names), default=0)
+    variables = [(name + [one] * width)[:width] for name in names]
+    return output, np.array(variables, dtype=np.int64).reshape(terms, width), ranges.reshape(terms, 2)
