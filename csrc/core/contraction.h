@@ -26,9 +26,6 @@
 #endif
 
 #define EQUITOOLS_INLINE inline __attribute__((always_inline))
-#ifndef EQUITOOLS_CHUNK
-#define EQUITOOLS_CHUNK 32
-#endif
 #define EQUITOOLS_EACH _Pragma("GCC unroll 16") for (int n = 0; n < NB; ++n)
 
 namespace equitools {
@@ -322,21 +319,54 @@ static void second_of_nodes(const ContractionProgram& p, const Rows<T>& rows, co
   rows.template store<NB>(dg, p.dim_in, dx);
 }
 
+// An array of rows [dim, C] that the next chunk will read, or write.
+struct Stream {
+  const void* base;  // null: none
+  int64_t dim;
+  bool write;
+};
+
+// Fetches part `step` of `steps` of what the nodes of the next chunk need of an array into the second-level cache: the
+// blocks are visited in strides that the processor does not foresee.
+template <typename T>
+EQUITOOLS_INLINE void fetch(const Stream& s, const int64_t* order, int64_t nodes, int64_t channels, int64_t first,
+                            int64_t last, int64_t step, int64_t steps) {
+  if (s.base == nullptr) return;
+  const int64_t rows = nodes * s.dim, end = rows * (step + 1) / steps;
+  for (int64_t row = rows * step / steps; row < end; ++row) {
+    const int64_t node = row / s.dim;
+    const char* at = static_cast<const char*>(s.base) + (order[node] * s.dim + row - node * s.dim) * channels * sizeof(T);
+    for (int64_t byte = first * sizeof(T); byte < int64_t(last * sizeof(T)); byte += 64)
+      if (s.write)
+        __builtin_prefetch(at + byte, 1, 2);
+      else
+        __builtin_prefetch(at + byte, 0, 2);
+  }
+}
+
 // Calls f.template run<NB>(rows, block) for the nodes order[begin] to order[end - 1] and blocks of W channels, chunk by
-// chunk. What is left over of the nodes is filled up with zeros, a few or single.
-template <typename T, int NB, typename F>
+// chunk. What is left over of the nodes is filled up with zeros, or single.
+template <typename T, int NB, int STREAMS, typename F>
 EQUITOOLS_INLINE void over_nodes(int64_t channels, const int64_t* order, int64_t begin, int64_t end,
-                                 int64_t block_begin, int64_t block_end, const F& f) {
+                                 int64_t block_begin, int64_t block_end, const Stream* streams, const F& f) {
   constexpr int W = Channels<T>::W;
-  constexpr int64_t kChunk = EQUITOOLS_CHUNK;
+  constexpr int64_t kChunk = 16;
+  const int64_t lane_end = block_end * W < channels ? block_end * W : channels;
   for (; begin < end; begin += kChunk) {
     const int64_t last = begin + kChunk < end ? begin + kChunk : end;
+    const int64_t next = last + kChunk < end ? kChunk : end - last;
+    const int64_t steps = (block_end - block_begin) * (kChunk / NB);
+    int64_t step = 0;
     for (int64_t block = block_begin; block < block_end; ++block) {
       const int64_t left = channels - block * W;
       Rows<T> rows{order + begin, NB, channels, block * W, left < W ? int(left) : W};
       int64_t n = begin;
       for (; n + NB / 2 < last; n += NB, rows.order += NB) {
         rows.count = last - n < NB ? int(last - n) : NB;
+        if (next > 0)  // then this chunk is a full one
+          for (int i = 0; i < STREAMS; ++i)
+            fetch<T>(streams[i], order + last, next, channels, block_begin * W, lane_end, step, steps);
+        ++step;
         f.template run<NB>(rows, block);
       }
       rows.count = 1;
@@ -381,31 +411,33 @@ struct RunSecond {
   }
 };
 
-#ifndef EQUITOOLS_VALUE_NODES  // tuned
-#define EQUITOOLS_VALUE_NODES (EQUITOOLS_VECTOR_BYTES == 64 ? 8 : 4)
-#define EQUITOOLS_GRADIENT_NODES 4
-#define EQUITOOLS_SECOND_NODES (EQUITOOLS_VECTOR_BYTES == 64 ? 4 : 2)
-#endif
+// How many nodes go through the program together; measured, and flat around these values.
+constexpr int kValueNodes = EQUITOOLS_VECTOR_BYTES == 64 ? 8 : 4;
+constexpr int kGradientNodes = EQUITOOLS_VECTOR_BYTES == 64 ? 8 : 4;
+constexpr int kSecondNodes = EQUITOOLS_VECTOR_BYTES == 64 ? 4 : 2;
+constexpr int kMostNodes = 8;
 
 template <typename T>
 static void contraction_value(const ContractionProgram& p, const T* x, const T* coef, int64_t channels,
                               const int64_t* order, int64_t begin, int64_t end, int64_t block_begin,
                               int64_t block_end, T* out, T* scratch) {
-  over_nodes<T, EQUITOOLS_VALUE_NODES>(channels, order, begin, end, block_begin, block_end,
-                                       RunValue<T>{p, x, coef, out, scratch});
+  const Stream streams[] = {{x, p.dim_in, false}};
+  over_nodes<T, kValueNodes, 1>(channels, order, begin, end, block_begin, block_end, streams,
+                                          RunValue<T>{p, x, coef, out, scratch});
 }
 
 template <typename T>
 static void contraction_gradient(const ContractionProgram& p, const T* x, const T* coef, const T* grad,
                                  int64_t channels, const int64_t* order, int64_t begin, int64_t end,
                                  int64_t block_begin, int64_t block_end, T* dx, T* dcoef, T* scratch) {
-  constexpr int NB = EQUITOOLS_GRADIENT_NODES;
+  constexpr int NB = kGradientNodes;
+  const Stream streams[] = {{x, p.dim_in, false}, {dx, p.dim_in, true}, {grad, p.dim_out, false}};
   if (dcoef != nullptr)
-    over_nodes<T, NB>(channels, order, begin, end, block_begin, block_end,
-                      RunGradient<T, true>{p, x, coef, grad, dx, dcoef, scratch});
+    over_nodes<T, NB, 3>(channels, order, begin, end, block_begin, block_end, streams,
+                         RunGradient<T, true>{p, x, coef, grad, dx, dcoef, scratch});
   else
-    over_nodes<T, NB>(channels, order, begin, end, block_begin, block_end,
-                      RunGradient<T, false>{p, x, coef, grad, dx, dcoef, scratch});
+    over_nodes<T, NB, 3>(channels, order, begin, end, block_begin, block_end, streams,
+                         RunGradient<T, false>{p, x, coef, grad, dx, dcoef, scratch});
 }
 
 template <typename T>
@@ -413,7 +445,9 @@ static void contraction_second(const ContractionProgram& p, const T* x, const T*
                                const T* v, int64_t channels, const int64_t* order, int64_t begin, int64_t end,
                                int64_t block_begin, int64_t block_end, T* dgrad, T* dx, T* dcoef, T* scratch) {
   auto run = [&](const auto& f) __attribute__((always_inline)) {
-    over_nodes<T, EQUITOOLS_SECOND_NODES>(channels, order, begin, end, block_begin, block_end, f);
+    const Stream streams[] = {
+        {x, p.dim_in, false}, {u, p.dim_in, false}, {dx, p.dim_in, true}, {grad, p.dim_out, false}};
+    over_nodes<T, kSecondNodes, 4>(channels, order, begin, end, block_begin, block_end, streams, f);
   };
   if (dcoef != nullptr && v != nullptr)
     run(RunSecond<T, true, true>{p, x, coef, grad, u, v, dgrad, dx, dcoef, scratch});
@@ -427,7 +461,7 @@ static void contraction_second(const ContractionProgram& p, const T* x, const T*
 
 template <typename T>
 static int64_t contraction_scratch(const ContractionProgram& p) {
-  const int64_t rows = (4 * int64_t(p.variables()) + 2 * int64_t(p.groups) + 2 * int64_t(p.dim_out)) * 8;
+  const int64_t rows = (4 * int64_t(p.variables()) + 2 * int64_t(p.groups) + 2 * int64_t(p.dim_out)) * kMostNodes;
   return (rows > p.paths ? rows : p.paths) * Channels<T>::W;
 }
 

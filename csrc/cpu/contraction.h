@@ -27,7 +27,7 @@ struct ContractionOf {
   void (*unfold)(const ContractionProgram& program, const T* values, const T* dcoef, int64_t channels,
                  int64_t block_begin, int64_t block_end, T* dweight, T* scratch);
 
-  // The nodes order[begin] to order[end - 1], rows of x and out; all of them have the species of coef.
+  // The nodes order[begin] to order[end - 1], rows of x and out, any number; all of them have the species of coef.
   // out: written in the rows of these nodes and the channels of these blocks.
   void (*value)(const ContractionProgram& program, const T* x, const T* coef, int64_t channels, const int64_t* order,
                 int64_t begin, int64_t end, int64_t block_begin, int64_t block_end, T* out, T* scratch);

@@ -84,10 +84,9 @@ Problem prepare(const Tensor& x, const Tensor& weight, const Tensor& species, co
   return p;
 }
 
-// Nodes of one species that are worked on together. A chunk of rows of x stays in the second-level cache while the
-// blocks of channels pass over it; a segment has a gradient of the coefficients of its own, so that the sums do not
-// depend on the number of threads.
-constexpr int64_t kChunk = 32, kSegment = 1024;
+// Nodes of one species that one call of a kernel has, at most. With a gradient of the coefficients, each span has a sum
+// of its own, and the spans do not depend on the number of threads: nor do the sums.
+constexpr int64_t kSpan = 64, kSegment = 1024;
 
 struct Span {
   int64_t which;  // position of the species in `present`
@@ -133,8 +132,8 @@ struct Engine {
   // Calls f(which, begin, end, first block, last block, scratch) for chunks of nodes.
   template <typename F>
   void over_chunks(int64_t work, F&& f) const {
-    const std::vector<Span> chunks = spans(p, kChunk);
-    torch::stable::parallel_for(0, int64_t(chunks.size()) * blocks, grain(work * kChunk * kernels.lanes),
+    const std::vector<Span> chunks = spans(p, kSpan);
+    torch::stable::parallel_for(0, int64_t(chunks.size()) * blocks, grain(work * kSpan * kernels.lanes),
                                 [&](int64_t begin, int64_t end) {
                                   const Buffer<T> scratch(scratch_size);
                                   while (begin < end) {
@@ -153,7 +152,7 @@ struct Engine {
     const int64_t count = segments.size();
     const Buffer<T> sums(count * coef_size);
     // The blocks are outermost: each thread has its part of the channels of all nodes.
-    torch::stable::parallel_for(0, count * blocks, grain(work * kChunk * kernels.lanes),
+    torch::stable::parallel_for(0, count * blocks, grain(work * kSpan * kernels.lanes),
                                 [&](int64_t begin, int64_t end) {
                                   const Buffer<T> scratch(scratch_size);
                                   for (int64_t s = 0; s < count; ++s) {
@@ -164,9 +163,7 @@ struct Engine {
                                     T* sum = sums.get() + s * coef_size;
                                     const int64_t block_size = p.program.terms * kernels.lanes;
                                     std::memset(sum + first * block_size, 0, (last - first) * block_size * sizeof(T));
-                                    for (int64_t n = segment.begin; n < segment.end; n += kChunk)
-                                      f(segment.which, n, std::min(n + kChunk, segment.end), first, last,
-                                        scratch.get(), sum);
+                                    f(segment.which, segment.begin, segment.end, first, last, scratch.get(), sum);
                                   }
                                 });
     T* out = dweight.mutable_data_ptr<T>();
