@@ -133,9 +133,7 @@ def _cut(terms: Sequence[tuple[int, _Monomial]], degree: int) -> list[tuple[_Mon
                 products[leaf] -= 1
             best = min(
                 options[monomial],
-                key=lambda cut: (
-                    price[groups[z, cut[0]]] + sum(price[products[part]] for part in cut if len(part) > 1)
-                ),
+                key=lambda cut: price[groups[z, cut[0]]] + sum(price[products[part]] for part in cut if len(part) > 1),
             )
             groups[z, best[0]] += 1
             products[best[0]] += 1

@@ -194,6 +194,8 @@ class SymmetricContractionPlan(Plan):
         correlation: ν, the largest number of factors, at least 1.
 
     Attributes:
+        dim_in: Number of components of one copy of ``irreps_in``.
+        dim_out: Number of components of ``irreps_out``.
         num_paths: ``num_paths[k][ν-1]`` is the number of independent paths of block k of ``irreps_out`` with ν factors.
 
     Raises:
@@ -232,17 +234,15 @@ class SymmetricContractionPlan(Plan):
             first, rest = monomial_factors(dim, nu)
             self._tables[f"{nu}.first"], self._tables[f"{nu}.rest"] = torch.from_numpy(first), torch.from_numpy(rest)
         self.num_paths = tuple(counts)
+        self.dim_in, self.dim_out = dim, self.irreps_out.dim
+        orders = range(1, correlation + 1)
+        blocks = [[self._tables[f"{k}.{nu}.entries"].numpy() for nu in orders] for k in range(len(counts))]
+        program = build_program(dim, blocks)
+        self._tables["program.code"] = torch.from_numpy(program.code)
+        self._tables["program.values"] = torch.from_numpy(program.values)
 
     def program(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return what the compiled kernels execute: `ContractionProgram.code` (int32) and ``values`` in a dtype."""
-        if "program.code" not in self._tables:
-            orders = range(1, self.correlation + 1)
-            blocks = [
-                [self._tables[f"{k}.{nu}.entries"].numpy() for nu in orders] for k in range(len(self.irreps_out))
-            ]
-            built = build_program(self.irreps_in.dim, blocks)
-            self._tables["program.code"] = torch.from_numpy(built.code)
-            self._tables["program.values"] = torch.from_numpy(built.values)
         return self.table("program.code", device, dtype), self.table("program.values", device, dtype)
 
     def table(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -53,15 +53,14 @@ def symmetric_contraction(
     flat = [w for row in weights for w in row]
     weight = torch.cat(flat, 1) if len(flat) > 1 else flat[0]
     program, values = plan.program(x.device, x.dtype)
-    dim_out = sum(ir.dim for _, ir in plan.irreps_out)
-    return torch.ops.equitools.symmetric_contraction(x, weight, species, program, values, dim_out)
+    return torch.ops.equitools.symmetric_contraction(x, weight, species, program, values, plan.dim_out)
 
 
 def _in_plain_torch(
     plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence[Tensor]], species: Tensor
 ) -> Tensor:
     num_species, channels = weights[0][0].shape[0], x.shape[-1]
-    dim_out = sum(ir.dim for _, ir in plan.irreps_out)
+    dim_out = plan.dim_out
     if not len(x):
         return x.new_zeros(0, dim_out, channels) + 0 * x.sum()
     folded = [_fold(plan, weights, nu, x) for nu in range(1, plan.correlation + 1)]  # [S, C, dim_out · d, monomials]
@@ -102,13 +101,10 @@ def _fold(plan: SymmetricContractionPlan, weights: Sequence[Sequence[Tensor]], n
     return torch.cat(parts, 2) if len(parts) > 1 else parts[0]
 
 
-def _check(
-    plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence[Tensor]], species: Tensor
-) -> None:
-    components = sum(ir.dim for _, ir in plan.irreps_in)
-    if x.ndim != 3 or x.shape[1] != components:
+def _check(plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence[Tensor]], species: Tensor) -> None:
+    if x.ndim != 3 or x.shape[1] != plan.dim_in:
         raise ShapeError(
-            f"x of the symmetric contraction must be [N, {components}, C] for '{plan.irreps_in}', "
+            f"x of the symmetric contraction must be [N, {plan.dim_in}, C] for '{plan.irreps_in}', "
             f"the tensor given is {list(x.shape)}."
         )
     num_species = weights[0][0].shape[0]
@@ -171,7 +167,10 @@ def _third_order(
     x, weight, species, grad, u, v = tensors
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        inputs = [t if again and t.requires_grad else t.detach().requires_grad_() for t in (x, weight, grad, u, v)]
+        # Views, since u and v may have been computed from x: what is asked for is the partial derivative.
+        inputs = [
+            t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in (x, weight, grad, u, v)
+        ]
         x, weight, grad, u, v = inputs
         out = _terms_in_plain_torch(x, weight, species, *program)
         first = torch.autograd.grad(out, (x, weight), grad, create_graph=True, materialize_grads=True)
@@ -181,12 +180,11 @@ def _third_order(
         used = [(s, c) for s, c in zip(second, cotangents, strict=True) if c is not None and s.requires_grad]
         if not used:
             return [torch.zeros_like(t) for t in inputs]
-        return list(
-            torch.autograd.grad(
-                [s for s, _ in used], inputs, [c for _, c in used],
-                create_graph=again, allow_unused=True, materialize_grads=True,
-            )  # fmt: skip
+        outputs, given = [s for s, _ in used], [c for _, c in used]
+        found = torch.autograd.grad(
+            outputs, inputs, given, create_graph=again, allow_unused=True, materialize_grads=True
         )
+        return list(found)
 
 
 def _register() -> None:
@@ -235,16 +233,31 @@ def _register() -> None:
         dx, dweight, dgrad, du, dv = _third_order(tuple(inputs), (program, values), cotangents)
         return dx, dweight, None, dgrad, du, dv if ctx.with_v else None, None, None, None
 
-    def shapes_of_gradients(
-        x: Tensor, weight: Tensor, species: Tensor, grad: Tensor, program: Tensor, values: Tensor, *wanted: bool
-    ) -> tuple[Tensor, ...]:
-        return tuple(
-            t.new_empty((t.shape[0] if want else 0, *t.shape[1:])) for t, want in zip((x, weight), wanted, strict=True)
+    def shapes_of_gradients(x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        need_x, need_weight = rest[-2:]
+        return (
+            x.new_empty((x.shape[0] if need_x else 0, *x.shape[1:])),
+            weight.new_empty((weight.shape[0] if need_weight else 0, *weight.shape[1:])),
         )
 
-    def shapes_of_second(x: Tensor, weight: Tensor, species: Tensor, grad: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        size = weight.shape[0] if rest[-1] else 0
+    def shapes_of_second(x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        grad, need_weight = rest[1], rest[-1]
+        size = weight.shape[0] if need_weight else 0
         return grad.new_empty(grad.shape), x.new_empty(x.shape), weight.new_empty((size, *weight.shape[1:]))
+
+    def vmap_of(operation: Any) -> Any:
+        def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+            """Once for each entry of the batch: a gradient of the weights cannot be shared."""
+            dims = (*in_dims, *(None,) * (len(args) - len(in_dims)))
+            entries = [
+                operation(*(a if d is None else a.select(d, k) for a, d in zip(args, dims, strict=True)))
+                for k in range(info.batch_size)
+            ]
+            if isinstance(entries[0], Tensor):
+                return torch.stack(entries), 0
+            return tuple(torch.stack(part) for part in zip(*entries, strict=True)), (0,) * len(entries[0])
+
+        return rule
 
     library, name = torch.library, "equitools::symmetric_contraction"
     library.register_fake(name, lambda x, *rest: x.new_empty((x.shape[0], rest[-1], x.shape[2])))
@@ -253,6 +266,8 @@ def _register() -> None:
     library.register_autograd(name, backward, setup_context=save)
     library.register_autograd(f"{name}_backward", double_backward, setup_context=save_second)
     library.register_autograd(f"{name}_double_backward", triple_backward, setup_context=save_third)
+    for suffix in ("", "_backward", "_double_backward"):
+        library.register_vmap(name + suffix, vmap_of(getattr(ops, f"symmetric_contraction{suffix}")))
 
 
 if backend.extension_loaded():
