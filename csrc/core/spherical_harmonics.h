@@ -4,61 +4,18 @@
 // each instruction set: EQUITOOLS_ISA names a namespace and EQUITOOLS_VECTOR_BYTES the width of a vector. Everything
 // else is static, so that the linker can never hand code made for one instruction set to another.
 //
-// With R_lm the solid harmonics ("component" normalisation, polar axis y), the first derivatives of degree l are
+// Degrees up to kUnrolledDegree have code of their own (spherical_harmonics_unrolled.h); what follows serves the higher
+// ones from tables. With R_lm the solid harmonics ("component" normalisation, polar axis y), the first derivatives of degree l are
 // combinations of degree l - 1 (Caola, J. Phys. A 11, L23 (1978), written for real harmonics and our normalisation). So
 // neither the VJP nor the second derivative stores a Jacobian: a cotangent vector is pulled through the constant matrices.
 #pragma once
 
-#include "spherical_harmonics_table.h"
-
-#if !defined(EQUITOOLS_ISA) || !defined(EQUITOOLS_VECTOR_BYTES)
-#error "compile through csrc/cpu/kernels_*.cpp, which name the instruction set"
-#endif
+#include "spherical_harmonics_unrolled.h"
 
 namespace equitools {
 namespace EQUITOOLS_ISA {
 
-template <typename T>
-struct Lanes {
-  typedef T V __attribute__((vector_size(EQUITOOLS_VECTOR_BYTES)));
-  static constexpr int W = EQUITOOLS_VECTOR_BYTES / sizeof(T);
-};
-
 constexpr int kMaxComponents = (kMaxDegree + 1) * (kMaxDegree + 1);
-
-// The direction n and 1 / length of W points; both zero where the length is below the smallest one that has a direction.
-template <typename T>
-struct Points {
-  typename Lanes<T>::V x, y, z, inverse;
-};
-
-template <typename T>
-static inline Points<T> load_points(const T* xyz, int count, bool normalize) {
-  using V = typename Lanes<T>::V;
-  Points<T> p{};
-  for (int i = 0; i < count; ++i) {
-    p.x[i] = xyz[3 * i];
-    p.y[i] = xyz[3 * i + 1];
-    p.z[i] = xyz[3 * i + 2];
-  }
-  p.inverse = V{} + T(1);
-  if (!normalize) return p;
-  const V ax = p.x < T(0) ? -p.x : p.x, ay = p.y < T(0) ? -p.y : p.y, az = p.z < T(0) ? -p.z : p.z;
-  V scale = ax > ay ? ax : ay;
-  scale = scale > az ? scale : az;
-  const auto finite = (p.x == p.x) & (p.y == p.y) & (p.z == p.z);
-  const auto zero = (scale < T(kZeroLength)) & finite;
-  const V safe = zero ? V{} + T(1) : scale;
-  const V x = p.x / safe, y = p.y / safe, z = p.z / safe;
-  V root = x * x + y * y + z * z;
-  for (int i = 0; i < Lanes<T>::W; ++i) root[i] = __builtin_sqrt(root[i]);
-  const V length = zero ? V{} + T(1) : root;
-  p.x = zero ? V{} : x / length;
-  p.y = zero ? V{} : y / length;
-  p.z = zero ? V{} : z / length;
-  p.inverse = zero ? V{} : T(1) / (length * safe);
-  return p;
-}
 
 // R[l * l + l + m], degrees 0 to lmax, of W points.
 template <typename T>
@@ -85,38 +42,13 @@ static inline void solid_harmonics(const Table<T>& t, int lmax, const Points<T>&
   }
 }
 
-// G[k] of W points from rows of length K, each degree times its scale; lanes beyond count are zero.
+// Each degree times its scale; component normalisation has none.
 template <typename T>
-static inline void load_rows(const T* rows, int count, int lmax, const T* scale, typename Lanes<T>::V* G) {
-  const int K = (lmax + 1) * (lmax + 1);
+static inline void scale_degrees(int lmax, const T* scale, typename Lanes<T>::V* R) {
+  if (scale[lmax] == T(1)) return;
   for (int l = 0, k = 0; l <= lmax; ++l)
-    for (const int end = (l + 1) * (l + 1); k < end; ++k) {
-      typename Lanes<T>::V v{};
-      if (count == Lanes<T>::W)
-        for (int i = 0; i < Lanes<T>::W; ++i) v[i] = rows[i * K + k];
-      else
-        for (int i = 0; i < count; ++i) v[i] = rows[i * K + k];
-      G[k] = v * scale[l];
-    }
+    for (const int end = (l + 1) * (l + 1); k < end; ++k) R[k] *= scale[l];
 }
-
-template <typename T>
-static inline void store_rows(const typename Lanes<T>::V* R, int count, int lmax, const T* scale, T* rows) {
-  const int K = (lmax + 1) * (lmax + 1);
-  for (int l = 0, k = 0; l <= lmax; ++l)
-    for (const int end = (l + 1) * (l + 1); k < end; ++k) {
-      const typename Lanes<T>::V v = R[k] * scale[l];
-      if (count == Lanes<T>::W)
-        for (int i = 0; i < Lanes<T>::W; ++i) rows[i * K + k] = v[i];
-      else
-        for (int i = 0; i < count; ++i) rows[i * K + k] = v[i];
-    }
-}
-
-template <typename T>
-struct Triple {
-  typename Lanes<T>::V x, y, z;
-};
 
 // Sum over (l, m) of G_lm times the gradient of R_lm. R is needed to degree lmax - 1 only.
 template <typename T>
@@ -227,50 +159,91 @@ static inline void pull_coefficients(const Table<T>& t, int lmax, const Triple<T
 }
 
 template <typename T>
-static inline typename Lanes<T>::V dot(const Triple<T>& a, const Points<T>& p) {
-  return a.x * p.x + a.y * p.y + a.z * p.z;
-}
+struct Tabled {
+  using V = typename Lanes<T>::V;
 
-// (1 - n n^T) a / length: the derivative of the direction, a symmetric matrix.
-template <typename T>
-static inline Triple<T> project(const Triple<T>& a, const Points<T>& p) {
-  const auto along = dot(a, p);
-  return {(a.x - along * p.x) * p.inverse, (a.y - along * p.y) * p.inverse, (a.z - along * p.z) * p.inverse};
-}
-
-template <typename T>
-static inline Triple<T> load_triple(const T* rows, int count) {
-  Triple<T> v{};
-  for (int i = 0; i < count; ++i) {
-    v.x[i] = rows[3 * i];
-    v.y[i] = rows[3 * i + 1];
-    v.z[i] = rows[3 * i + 2];
+  static void value(const Table<T>& t, const ShSpec& spec, const T* xyz, T* out) {
+    V R[kMaxComponents];
+    solid_harmonics(t, spec.lmax, load_points(xyz, spec.normalize), R);
+    scale_degrees(spec.lmax, t.scale[spec.normalization], R);
+    store_rows<T>(R, (spec.lmax + 1) * (spec.lmax + 1), out);
   }
-  return v;
+
+  static void vjp(const Table<T>& t, const ShSpec& spec, const T* xyz, const T* grad, T* gradient) {
+    V R[kMaxComponents], G[kMaxComponents];
+    const Points<T> p = load_points(xyz, spec.normalize);
+    solid_harmonics(t, spec.lmax - 1, p, R);
+    load_rows<T>(grad, (spec.lmax + 1) * (spec.lmax + 1), G);
+    scale_degrees(spec.lmax, t.scale[spec.normalization], G);
+    Triple<T> g = pull_gradient(t, spec.lmax, R, G);
+    if (spec.normalize) g = project(g, p);
+    store_triple(g, gradient);
+  }
+
+  static void vjp_vjp(const Table<T>& t, const ShSpec& spec, const T* xyz, const T* grad, const T* cotangent,
+                      T* grad_xyz, T* grad_grad) {
+    V R[kMaxComponents], G[kMaxComponents], F[kMaxComponents];
+    const int K = (spec.lmax + 1) * (spec.lmax + 1);
+    const Points<T> p = load_points(xyz, spec.normalize);
+    const Triple<T> v = load_triple(cotangent);
+    const Triple<T> w = spec.normalize ? project(v, p) : v;
+    solid_harmonics(t, spec.lmax - 1, p, R);
+    load_rows<T>(grad, K, G);
+    scale_degrees(spec.lmax, t.scale[spec.normalization], G);
+    pull_coefficients(t, spec.lmax, w, G, F);
+    Triple<T> h = pull_gradient(t, spec.lmax - 1, R, F);
+    if (spec.normalize) h = second_of_direction(pull_gradient(t, spec.lmax, R, G), h, v, w, p);
+    store_triple(h, grad_xyz);
+    push_direction(t, spec.lmax, w, R, G);
+    scale_degrees(spec.lmax, t.scale[spec.normalization], G);
+    store_rows<T>(G, K, grad_grad);
+  }
+};
+
+// Calls f with the degree as a constant, or with -1 where it is above what is unrolled.
+template <typename F>
+static inline void with_degree(int lmax, const F& f) {
+  static_assert(kUnrolledDegree == 6);
+  switch (lmax) {
+    case 0: return f(Int<0>{});
+    case 1: return f(Int<1>{});
+    case 2: return f(Int<2>{});
+    case 3: return f(Int<3>{});
+    case 4: return f(Int<4>{});
+    case 5: return f(Int<5>{});
+    case 6: return f(Int<6>{});
+    default: return f(Int<-1>{});
+  }
 }
 
+// W rows that begin at e: in place, or, where fewer than W are left, in a buffer that is filled up with zeros.
 template <typename T>
-static inline void store_triple(const Triple<T>& v, int count, T* rows) {
-  for (int i = 0; i < count; ++i) {
-    rows[3 * i] = v.x[i];
-    rows[3 * i + 1] = v.y[i];
-    rows[3 * i + 2] = v.z[i];
-  }
+static inline void copy_rows(const T* from, T* to, int64_t numbers) {
+  for (int64_t i = 0; i < numbers; ++i) to[i] = from[i];
 }
 
 // out[e, k] for begin <= e < end.
 template <typename T>
 static void sh_value(const Table<T>& t, const ShSpec& spec, const T* xyz, T* out, int64_t begin, int64_t end) {
   constexpr int W = Lanes<T>::W;
-  alignas(64) typename Lanes<T>::V R[kMaxComponents];
   const int K = (spec.lmax + 1) * (spec.lmax + 1);
-  const T* scale = t.scale[spec.normalization];
-  for (int64_t e = begin; e < end; e += W) {
-    const int count = end - e < W ? int(end - e) : W;
-    const Points<T> p = load_points(xyz + 3 * e, count, spec.normalize);
-    solid_harmonics(t, spec.lmax, p, R);
-    store_rows(R, count, spec.lmax, scale, out + e * K);
-  }
+  with_degree(spec.lmax, [&](auto L) {
+    const T* factor = factors<T>.of[spec.normalization];
+    auto block = [&](const T* x, T* o) __attribute__((always_inline)) {
+      if constexpr (L >= 0)
+        Unrolled<T, L>::value(factor, spec.normalize, x, o);
+      else
+        Tabled<T>::value(t, spec, x, o);
+    };
+    int64_t e = begin;
+    for (; e + W <= end; e += W) block(xyz + 3 * e, out + e * K);
+    if (e < end) {
+      T x[3 * W] = {}, o[(L >= 0 ? (L + 1) * (L + 1) : kMaxComponents) * W];
+      copy_rows(xyz + 3 * e, x, 3 * (end - e));
+      block(x, o);
+      copy_rows(o, out + e * K, K * (end - e));
+    }
+  });
 }
 
 // gradient[e] = sum_k grad[e, k] d out[e, k] / d xyz[e].
@@ -278,52 +251,55 @@ template <typename T>
 static void sh_vjp(const Table<T>& t, const ShSpec& spec, const T* xyz, const T* grad, T* gradient, int64_t begin,
                    int64_t end) {
   constexpr int W = Lanes<T>::W;
-  alignas(64) typename Lanes<T>::V R[kMaxComponents], G[kMaxComponents];
   const int K = (spec.lmax + 1) * (spec.lmax + 1);
-  const T* scale = t.scale[spec.normalization];
-  for (int64_t e = begin; e < end; e += W) {
-    const int count = end - e < W ? int(end - e) : W;
-    const Points<T> p = load_points(xyz + 3 * e, count, spec.normalize);
-    if (spec.lmax > 0) solid_harmonics(t, spec.lmax - 1, p, R);
-    load_rows(grad + e * K, count, spec.lmax, scale, G);
-    Triple<T> g = pull_gradient(t, spec.lmax, R, G);
-    if (spec.normalize) g = project(g, p);
-    store_triple(g, count, gradient + 3 * e);
-  }
+  with_degree(spec.lmax, [&](auto L) {
+    const T* factor = factors<T>.of[spec.normalization];
+    auto block = [&](const T* x, const T* g, T* o) __attribute__((always_inline)) {
+      if constexpr (L >= 0)
+        Unrolled<T, L>::vjp(factor, spec.normalize, x, g, o);
+      else
+        Tabled<T>::vjp(t, spec, x, g, o);
+    };
+    int64_t e = begin;
+    for (; e + W <= end; e += W) block(xyz + 3 * e, grad + e * K, gradient + 3 * e);
+    if (e < end) {
+      T x[3 * W] = {}, g[(L >= 0 ? (L + 1) * (L + 1) : kMaxComponents) * W] = {}, o[3 * W];
+      copy_rows(xyz + 3 * e, x, 3 * (end - e));
+      copy_rows(grad + e * K, g, K * (end - e));
+      block(x, g, o);
+      copy_rows(o, gradient + 3 * e, 3 * (end - e));
+    }
+  });
 }
 
 // For the cotangent v of sh_vjp's result: its gradients with respect to xyz and to grad.
 template <typename T>
 static void sh_vjp_vjp(const Table<T>& t, const ShSpec& spec, const T* xyz, const T* grad, const T* cotangent,
                        T* grad_xyz, T* grad_grad, int64_t begin, int64_t end) {
-  using V = typename Lanes<T>::V;
   constexpr int W = Lanes<T>::W;
-  alignas(64) V R[kMaxComponents], G[kMaxComponents], F[kMaxComponents];
   const int K = (spec.lmax + 1) * (spec.lmax + 1);
-  const T* scale = t.scale[spec.normalization];
-  for (int64_t e = begin; e < end; e += W) {
-    const int count = end - e < W ? int(end - e) : W;
-    const Points<T> p = load_points(xyz + 3 * e, count, spec.normalize);
-    const Triple<T> v = load_triple(cotangent + 3 * e, count);
-    const Triple<T> w = spec.normalize ? project(v, p) : v;
-    if (spec.lmax > 0) solid_harmonics(t, spec.lmax - 1, p, R);
-    load_rows(grad + e * K, count, spec.lmax, scale, G);
-    pull_coefficients(t, spec.lmax, w, G, F);
-    Triple<T> h = spec.lmax > 0 ? pull_gradient(t, spec.lmax - 1, R, F) : Triple<T>{};
-    if (spec.normalize) {
-      const Triple<T> g = pull_gradient(t, spec.lmax, R, G);
-      const Triple<T> pg = project(g, p);
-      h = project(h, p);
-      const V along_g = dot(g, p) * p.inverse, along_v = dot(v, p) * p.inverse;
-      const V inner = (v.x * pg.x + v.y * pg.y + v.z * pg.z) * p.inverse;  // (v · P g) / length
-      h.x -= inner * p.x + along_g * w.x + along_v * pg.x;
-      h.y -= inner * p.y + along_g * w.y + along_v * pg.y;
-      h.z -= inner * p.z + along_g * w.z + along_v * pg.z;
+  with_degree(spec.lmax, [&](auto L) {
+    const T* factor = factors<T>.of[spec.normalization];
+    auto block = [&](const T* x, const T* g, const T* v, T* ox, T* og) __attribute__((always_inline)) {
+      if constexpr (L >= 0)
+        Unrolled<T, L>::vjp_vjp(factor, spec.normalize, x, g, v, ox, og);
+      else
+        Tabled<T>::vjp_vjp(t, spec, x, g, v, ox, og);
+    };
+    int64_t e = begin;
+    for (; e + W <= end; e += W)
+      block(xyz + 3 * e, grad + e * K, cotangent + 3 * e, grad_xyz + 3 * e, grad_grad + e * K);
+    if (e < end) {
+      constexpr int size = (L >= 0 ? (L + 1) * (L + 1) : kMaxComponents) * W;
+      T x[3 * W] = {}, v[3 * W] = {}, g[size] = {}, ox[3 * W], og[size];
+      copy_rows(xyz + 3 * e, x, 3 * (end - e));
+      copy_rows(cotangent + 3 * e, v, 3 * (end - e));
+      copy_rows(grad + e * K, g, K * (end - e));
+      block(x, g, v, ox, og);
+      copy_rows(ox, grad_xyz + 3 * e, 3 * (end - e));
+      copy_rows(og, grad_grad + e * K, K * (end - e));
     }
-    store_triple(h, count, grad_xyz + 3 * e);
-    push_direction(t, spec.lmax, w, R, G);
-    store_rows(G, count, spec.lmax, scale, grad_grad + e * K);
-  }
+  });
 }
 
 }  // namespace EQUITOOLS_ISA
