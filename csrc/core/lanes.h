@@ -1,60 +1,26 @@
-// Vectors of one instruction set: W numbers in lanes, and their way to and from rows in memory. No torch, no standard
-// templates; compiled once for each instruction set (see spherical_harmonics.h).
+// Vectors with an item in each lane, and their way to and from rows in memory. No torch, no standard templates; compiled
+// once for each instruction set.
 //
 // A kernel computes with W points at once, lane i holding point i; in memory the numbers of a point stand together, a
 // row. Reading or writing rows one number at a time costs more than the arithmetic, so rows are transposed in registers:
 // tiles of W columns first, then groups of 128 bits, then single columns. Nothing outside the rows is touched.
 #pragma once
 
-#include <cstdint>
-
-#if !defined(EQUITOOLS_ISA) || !defined(EQUITOOLS_VECTOR_BYTES)
-#error "compile through csrc/cpu/*_{baseline,avx2,avx512}.cpp, which name the instruction set"
-#endif
-
-#define EQUITOOLS_INLINE inline __attribute__((always_inline))
+#include "simd.h"
 
 namespace equitools {
 namespace EQUITOOLS_ISA {
 
 template <typename T>
-struct Lanes {
-  typedef T V __attribute__((vector_size(EQUITOOLS_VECTOR_BYTES)));
-  typedef T Unaligned __attribute__((vector_size(EQUITOOLS_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+struct Lanes : Simd<T> {
   typedef T Group __attribute__((vector_size(16)));
   typedef T UnalignedGroup __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
-  static constexpr int W = EQUITOOLS_VECTOR_BYTES / sizeof(T);
   static constexpr int G = 16 / sizeof(T);  // numbers in 128 bits
-  static constexpr int N = W / G;           // groups in a vector
+  static constexpr int N = Simd<T>::W / G;  // groups in a vector
 };
 
-// A number as a type, and a loop over such numbers: unrolled, every index a constant.
-template <int I>
-struct Int {
-  static constexpr int value = I;
-  constexpr operator int() const { return I; }
-};
-
-template <int Begin, int End, typename F>
-static EQUITOOLS_INLINE void each(const F& f) {
-  if constexpr (Begin < End) {
-    f(Int<Begin>{});
-    each<Begin + 1, End>(f);
-  }
-}
-
 template <typename T>
-static EQUITOOLS_INLINE typename Lanes<T>::V load(const T* p) {
-  return *reinterpret_cast<const typename Lanes<T>::Unaligned*>(p);
-}
-
-template <typename T>
-static EQUITOOLS_INLINE void store(T* p, typename Lanes<T>::V v) {
-  *reinterpret_cast<typename Lanes<T>::Unaligned*>(p) = v;
-}
-
-template <typename T>
-static EQUITOOLS_INLINE typename Lanes<T>::V square_root(typename Lanes<T>::V v) {
+EQUITOOLS_INLINE Vec<T> square_root(Vec<T> v) {
   T a[Lanes<T>::W];
   for (int i = 0; i < Lanes<T>::W; ++i) a[i] = v[i];
   for (int i = 0; i < Lanes<T>::W; ++i) a[i] = sizeof(T) == 4 ? T(__builtin_sqrtf(float(a[i]))) : T(__builtin_sqrt(a[i]));
@@ -72,7 +38,7 @@ struct Upto<0, I...> {
 };
 
 template <typename P, typename V, int... I>
-static EQUITOOLS_INLINE V shuffle_by(V a, V b, Indices<I...>) {
+EQUITOOLS_INLINE V shuffle_by(V a, V b, Indices<I...>) {
 #if defined(__clang__) || __GNUC__ >= 12
   return __builtin_shufflevector(a, b, P::at(I)...);
 #else
@@ -84,7 +50,7 @@ static EQUITOOLS_INLINE V shuffle_by(V a, V b, Indices<I...>) {
 
 // Group q of a vector, and a vector from its groups.
 template <typename T, int Q, int... I>
-static EQUITOOLS_INLINE typename Lanes<T>::Group take_group(typename Lanes<T>::V v, Indices<I...>) {
+EQUITOOLS_INLINE typename Lanes<T>::Group take_group(Vec<T> v, Indices<I...>) {
 #if defined(__clang__) || __GNUC__ >= 12
   return __builtin_shufflevector(v, v, (Q * Lanes<T>::G + I)...);
 #else
@@ -94,13 +60,13 @@ static EQUITOOLS_INLINE typename Lanes<T>::Group take_group(typename Lanes<T>::V
 
 #if defined(__clang__) || __GNUC__ >= 12
 template <typename H, int... I>
-static EQUITOOLS_INLINE auto concatenate(H a, H b, Indices<I...>) {
+EQUITOOLS_INLINE auto concatenate(H a, H b, Indices<I...>) {
   return __builtin_shufflevector(a, b, I...);
 }
 #endif
 
 template <typename T>
-static EQUITOOLS_INLINE typename Lanes<T>::V join_groups(const typename Lanes<T>::Group* g) {
+EQUITOOLS_INLINE Vec<T> join_groups(const typename Lanes<T>::Group* g) {
   constexpr int G = Lanes<T>::G, N = Lanes<T>::N;
 #if defined(__clang__) || __GNUC__ >= 12
   using Two = typename Upto<2 * G>::type;
@@ -109,14 +75,14 @@ static EQUITOOLS_INLINE typename Lanes<T>::V join_groups(const typename Lanes<T>
   if constexpr (N == 4)
     return concatenate(concatenate(g[0], g[1], Two{}), concatenate(g[2], g[3], Two{}), typename Upto<4 * G>::type{});
 #else
-  typename Lanes<T>::V v;
+  Vec<T> v;
   for (int i = 0; i < N * G; ++i) v[i] = g[i / G][i % G];
   return v;
 #endif
 }
 
 template <typename T, typename P>
-static EQUITOOLS_INLINE typename Lanes<T>::V shuffle(typename Lanes<T>::V a, typename Lanes<T>::V b) {
+EQUITOOLS_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
   return shuffle_by<P>(a, b, typename Upto<Lanes<T>::W>::type{});
 }
 
@@ -161,8 +127,8 @@ struct PutTriple {
 
 // v[j], lanes gG + i, become v[j], lanes gG + i of what stood in v[i], lanes gG + j: transposed within groups.
 template <typename T>
-static EQUITOOLS_INLINE void transpose_groups(typename Lanes<T>::V* v) {
-  using V = typename Lanes<T>::V;
+EQUITOOLS_INLINE void transpose_groups(Vec<T>* v) {
+  using V = Vec<T>;
   if constexpr (Lanes<T>::G == 4) {
     const V a = shuffle<T, Interleave<T, 1, false>>(v[0], v[1]), b = shuffle<T, Interleave<T, 1, true>>(v[0], v[1]);
     const V c = shuffle<T, Interleave<T, 1, false>>(v[2], v[3]), d = shuffle<T, Interleave<T, 1, true>>(v[2], v[3]);
@@ -179,19 +145,19 @@ static EQUITOOLS_INLINE void transpose_groups(typename Lanes<T>::V* v) {
 
 // A W x W tile, in place.
 template <typename T>
-static EQUITOOLS_INLINE void transpose(typename Lanes<T>::V* v) {
-  using V = typename Lanes<T>::V;
+EQUITOOLS_INLINE void transpose(Vec<T>* v) {
+  using V = Vec<T>;
   constexpr int G = Lanes<T>::G, N = Lanes<T>::N;
   static_assert(N == 1 || N == 2 || N == 4, "vectors of 128, 256 or 512 bits");
-  each<0, N>([&](auto q) __attribute__((always_inline)) { transpose_groups<T>(v + q * G); });
+  unroll<0, N>([&](auto q) __attribute__((always_inline)) { transpose_groups<T>(v + q * G); });
   if constexpr (N == 2) {
-    each<0, G>([&](auto j) __attribute__((always_inline)) {
+    unroll<0, G>([&](auto j) __attribute__((always_inline)) {
       const V a = v[j], b = v[G + j];
       v[j] = shuffle<T, EveryOther<T, 0>>(a, b);
       v[G + j] = shuffle<T, EveryOther<T, 1>>(a, b);
     });
   } else if constexpr (N == 4) {
-    each<0, G>([&](auto j) __attribute__((always_inline)) {
+    unroll<0, G>([&](auto j) __attribute__((always_inline)) {
       const V a = v[j], b = v[G + j], c = v[2 * G + j], d = v[3 * G + j];
       const V ab = shuffle<T, EveryOther<T, 0>>(a, b), cd = shuffle<T, EveryOther<T, 0>>(c, d);
       const V AB = shuffle<T, EveryOther<T, 1>>(a, b), CD = shuffle<T, EveryOther<T, 1>>(c, d);
@@ -205,83 +171,83 @@ static EQUITOOLS_INLINE void transpose(typename Lanes<T>::V* v) {
 
 // W columns of W rows; G columns; one column. `stride` is the distance of rows.
 template <typename T>
-static EQUITOOLS_INLINE void store_tile(const typename Lanes<T>::V* columns, T* rows, int64_t stride) {
-  typename Lanes<T>::V v[Lanes<T>::W];
-  each<0, Lanes<T>::W>([&](auto j) __attribute__((always_inline)) { v[j] = columns[j]; });
+EQUITOOLS_INLINE void store_tile(const Vec<T>* columns, T* rows, int64_t stride) {
+  Vec<T> v[Lanes<T>::W];
+  unroll<0, Lanes<T>::W>([&](auto j) __attribute__((always_inline)) { v[j] = columns[j]; });
   transpose<T>(v);
-  each<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) { store(rows + i * stride, v[i]); });
+  unroll<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) { store(rows + i * stride, v[i]); });
 }
 
 template <typename T>
-static EQUITOOLS_INLINE void store_group(const typename Lanes<T>::V* columns, T* rows, int64_t stride) {
+EQUITOOLS_INLINE void store_group(const Vec<T>* columns, T* rows, int64_t stride) {
   constexpr int G = Lanes<T>::G;
-  typename Lanes<T>::V v[G];
-  each<0, G>([&](auto j) __attribute__((always_inline)) { v[j] = columns[j]; });
+  Vec<T> v[G];
+  unroll<0, G>([&](auto j) __attribute__((always_inline)) { v[j] = columns[j]; });
   transpose_groups<T>(v);
-  each<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) {
+  unroll<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) {
     *reinterpret_cast<typename Lanes<T>::UnalignedGroup*>(rows + i * stride) =
         take_group<T, i / G>(v[i % G], typename Upto<G>::type{});
   });
 }
 
 template <typename T>
-static EQUITOOLS_INLINE void store_column(typename Lanes<T>::V column, T* rows, int64_t stride) {
+EQUITOOLS_INLINE void store_column(Vec<T> column, T* rows, int64_t stride) {
   for (int i = 0; i < Lanes<T>::W; ++i) rows[i * stride] = column[i];
 }
 
 template <typename T>
-static EQUITOOLS_INLINE void load_tile(const T* rows, int64_t stride, typename Lanes<T>::V* columns) {
-  typename Lanes<T>::V v[Lanes<T>::W];
-  each<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) { v[i] = load(rows + i * stride); });
+EQUITOOLS_INLINE void load_tile(const T* rows, int64_t stride, Vec<T>* columns) {
+  Vec<T> v[Lanes<T>::W];
+  unroll<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) { v[i] = load(rows + i * stride); });
   transpose<T>(v);
-  each<0, Lanes<T>::W>([&](auto j) __attribute__((always_inline)) { columns[j] = v[j]; });
+  unroll<0, Lanes<T>::W>([&](auto j) __attribute__((always_inline)) { columns[j] = v[j]; });
 }
 
 template <typename T>
-static EQUITOOLS_INLINE void load_group(const T* rows, int64_t stride, typename Lanes<T>::V* columns) {
+EQUITOOLS_INLINE void load_group(const T* rows, int64_t stride, Vec<T>* columns) {
   constexpr int G = Lanes<T>::G, N = Lanes<T>::N;
-  typename Lanes<T>::V v[G];
-  each<0, G>([&](auto i) __attribute__((always_inline)) {
+  Vec<T> v[G];
+  unroll<0, G>([&](auto i) __attribute__((always_inline)) {
     typename Lanes<T>::Group part[N];
-    each<0, N>([&](auto q) __attribute__((always_inline)) {
+    unroll<0, N>([&](auto q) __attribute__((always_inline)) {
       part[q] = *reinterpret_cast<const typename Lanes<T>::UnalignedGroup*>(rows + (q * G + i) * stride);
     });
     v[i] = join_groups<T>(part);
   });
   transpose_groups<T>(v);
-  each<0, G>([&](auto j) __attribute__((always_inline)) { columns[j] = v[j]; });
+  unroll<0, G>([&](auto j) __attribute__((always_inline)) { columns[j] = v[j]; });
 }
 
 template <typename T>
-static EQUITOOLS_INLINE typename Lanes<T>::V load_column(const T* rows, int64_t stride) {
-  typename Lanes<T>::V column{};
+EQUITOOLS_INLINE Vec<T> load_column(const T* rows, int64_t stride) {
+  Vec<T> column{};
   for (int i = 0; i < Lanes<T>::W; ++i) column[i] = rows[i * stride];
   return column;
 }
 
 // W whole rows of K numbers; K is a constant in the unrolled kernels and a variable in the others.
 template <typename T, int K>
-static EQUITOOLS_INLINE void store_rows(const typename Lanes<T>::V* columns, T* rows) {
+EQUITOOLS_INLINE void store_rows(const Vec<T>* columns, T* rows) {
   constexpr int W = Lanes<T>::W, G = Lanes<T>::G, tiles = K / W, groups = K % W / G, done = tiles * W + groups * G;
-  each<0, tiles>([&](auto t) __attribute__((always_inline)) { store_tile<T>(columns + t * W, rows + t * W, K); });
-  each<0, groups>([&](auto q) __attribute__((always_inline)) {
+  unroll<0, tiles>([&](auto t) __attribute__((always_inline)) { store_tile<T>(columns + t * W, rows + t * W, K); });
+  unroll<0, groups>([&](auto q) __attribute__((always_inline)) {
     store_group<T>(columns + tiles * W + q * G, rows + tiles * W + q * G, K);
   });
-  each<done, K>([&](auto k) __attribute__((always_inline)) { store_column<T>(columns[k], rows + k, K); });
+  unroll<done, K>([&](auto k) __attribute__((always_inline)) { store_column<T>(columns[k], rows + k, K); });
 }
 
 template <typename T, int K>
-static EQUITOOLS_INLINE void load_rows(const T* rows, typename Lanes<T>::V* columns) {
+EQUITOOLS_INLINE void load_rows(const T* rows, Vec<T>* columns) {
   constexpr int W = Lanes<T>::W, G = Lanes<T>::G, tiles = K / W, groups = K % W / G, done = tiles * W + groups * G;
-  each<0, tiles>([&](auto t) __attribute__((always_inline)) { load_tile<T>(rows + t * W, K, columns + t * W); });
-  each<0, groups>([&](auto q) __attribute__((always_inline)) {
+  unroll<0, tiles>([&](auto t) __attribute__((always_inline)) { load_tile<T>(rows + t * W, K, columns + t * W); });
+  unroll<0, groups>([&](auto q) __attribute__((always_inline)) {
     load_group<T>(rows + tiles * W + q * G, K, columns + tiles * W + q * G);
   });
-  each<done, K>([&](auto k) __attribute__((always_inline)) { columns[k] = load_column<T>(rows + k, K); });
+  unroll<done, K>([&](auto k) __attribute__((always_inline)) { columns[k] = load_column<T>(rows + k, K); });
 }
 
 template <typename T>
-static inline void store_rows(const typename Lanes<T>::V* columns, int K, T* rows) {
+static inline void store_rows(const Vec<T>* columns, int K, T* rows) {
   constexpr int W = Lanes<T>::W, G = Lanes<T>::G;
   int k = 0;
   for (; k + W <= K; k += W) store_tile<T>(columns + k, rows + k, K);
@@ -291,7 +257,7 @@ static inline void store_rows(const typename Lanes<T>::V* columns, int K, T* row
 }
 
 template <typename T>
-static inline void load_rows(const T* rows, int K, typename Lanes<T>::V* columns) {
+static inline void load_rows(const T* rows, int K, Vec<T>* columns) {
   constexpr int W = Lanes<T>::W, G = Lanes<T>::G;
   int k = 0;
   for (; k + W <= K; k += W) load_tile<T>(rows + k, K, columns + k);
@@ -302,12 +268,12 @@ static inline void load_rows(const T* rows, int K, typename Lanes<T>::V* columns
 
 template <typename T>
 struct Triple {
-  typename Lanes<T>::V x, y, z;
+  Vec<T> x, y, z;
 };
 
 // W rows of three numbers.
 template <typename T>
-static EQUITOOLS_INLINE Triple<T> load_triple(const T* rows) {
+EQUITOOLS_INLINE Triple<T> load_triple(const T* rows) {
   constexpr int W = Lanes<T>::W;
   const auto a = load(rows), b = load(rows + W), c = load(rows + 2 * W);
   return {shuffle<T, TakeTriple<T, 0, 1>>(shuffle<T, TakeTriple<T, 0, 0>>(a, b), c),
@@ -316,7 +282,7 @@ static EQUITOOLS_INLINE Triple<T> load_triple(const T* rows) {
 }
 
 template <typename T>
-static EQUITOOLS_INLINE void store_triple(const Triple<T>& v, T* rows) {
+EQUITOOLS_INLINE void store_triple(const Triple<T>& v, T* rows) {
   constexpr int W = Lanes<T>::W;
   store(rows, shuffle<T, PutTriple<T, 0, 1>>(shuffle<T, PutTriple<T, 0, 0>>(v.x, v.y), v.z));
   store(rows + W, shuffle<T, PutTriple<T, 1, 1>>(shuffle<T, PutTriple<T, 1, 0>>(v.x, v.y), v.z));

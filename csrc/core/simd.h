@@ -48,6 +48,7 @@ EQUITOOLS_INLINE void store_part(T* p, Vec<T> v, int n) {
 template <int N>
 struct Int {
   static constexpr int value = N;
+  constexpr operator int() const { return N; }
 };
 
 // Calls f(Int<begin>), ..., f(Int<end - 1>). Arrays that are indexed inside stay in registers.

@@ -19,8 +19,8 @@ constexpr int kMaxComponents = (kMaxDegree + 1) * (kMaxDegree + 1);
 
 // R[l * l + l + m], degrees 0 to lmax, of W points.
 template <typename T>
-static inline void solid_harmonics(const Table<T>& t, int lmax, const Points<T>& p, typename Lanes<T>::V* R) {
-  using V = typename Lanes<T>::V;
+static inline void solid_harmonics(const Table<T>& t, int lmax, const Points<T>& p, Vec<T>* R) {
+  using V = Vec<T>;
   const V squared = p.x * p.x + p.y * p.y + p.z * p.z;
   V cosine = V{} + T(1), sine = V{};  // of (z + i x)^m
   for (int m = 0; m <= lmax; ++m) {
@@ -44,7 +44,7 @@ static inline void solid_harmonics(const Table<T>& t, int lmax, const Points<T>&
 
 // Each degree times its scale; component normalisation has none.
 template <typename T>
-static inline void scale_degrees(int lmax, const T* scale, typename Lanes<T>::V* R) {
+static inline void scale_degrees(int lmax, const T* scale, Vec<T>* R) {
   if (scale[lmax] == T(1)) return;
   for (int l = 0, k = 0; l <= lmax; ++l)
     for (const int end = (l + 1) * (l + 1); k < end; ++k) R[k] *= scale[l];
@@ -52,9 +52,9 @@ static inline void scale_degrees(int lmax, const T* scale, typename Lanes<T>::V*
 
 // Sum over (l, m) of G_lm times the gradient of R_lm. R is needed to degree lmax - 1 only.
 template <typename T>
-static inline Triple<T> pull_gradient(const Table<T>& t, int lmax, const typename Lanes<T>::V* R,
-                                      const typename Lanes<T>::V* G) {
-  using V = typename Lanes<T>::V;
+static inline Triple<T> pull_gradient(const Table<T>& t, int lmax, const Vec<T>* R,
+                                      const Vec<T>* G) {
+  using V = Vec<T>;
   V gx{}, gy{}, gz{};
   for (int l = 1; l <= lmax; ++l) {
     const V* g = G + l * l + l;
@@ -90,9 +90,9 @@ static inline Triple<T> pull_gradient(const Table<T>& t, int lmax, const typenam
 
 // J_lm = (v · grad) R_lm, degrees 0 to lmax.
 template <typename T>
-static inline void push_direction(const Table<T>& t, int lmax, const Triple<T>& v, const typename Lanes<T>::V* R,
-                                  typename Lanes<T>::V* J) {
-  using V = typename Lanes<T>::V;
+static inline void push_direction(const Table<T>& t, int lmax, const Triple<T>& v, const Vec<T>* R,
+                                  Vec<T>* J) {
+  using V = Vec<T>;
   J[0] = V{};
   for (int l = 1; l <= lmax; ++l) {
     V* j = J + l * l + l;
@@ -127,9 +127,9 @@ static inline void push_direction(const Table<T>& t, int lmax, const Triple<T>& 
 
 // The adjoint of push_direction in R: coefficients F of degrees 0 to lmax - 1 with sum_lm G_lm J_lm = sum F R.
 template <typename T>
-static inline void pull_coefficients(const Table<T>& t, int lmax, const Triple<T>& v, const typename Lanes<T>::V* G,
-                                     typename Lanes<T>::V* F) {
-  using V = typename Lanes<T>::V;
+static inline void pull_coefficients(const Table<T>& t, int lmax, const Triple<T>& v, const Vec<T>* G,
+                                     Vec<T>* F) {
+  using V = Vec<T>;
   for (int k = 0; k < lmax * lmax; ++k) F[k] = V{};
   for (int l = 1; l <= lmax; ++l) {
     const V* g = G + l * l + l;
@@ -160,7 +160,7 @@ static inline void pull_coefficients(const Table<T>& t, int lmax, const Triple<T
 
 template <typename T>
 struct Tabled {
-  using V = typename Lanes<T>::V;
+  using V = Vec<T>;
 
   static void value(const Table<T>& t, const ShSpec& spec, const T* xyz, T* out) {
     V R[kMaxComponents];

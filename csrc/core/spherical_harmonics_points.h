@@ -23,12 +23,12 @@ struct Bits<double> {
 // The direction n and 1 / length of W points; both zero where the length is below the smallest one that has a direction.
 template <typename T>
 struct Points {
-  typename Lanes<T>::V x, y, z, inverse;
+  Vec<T> x, y, z, inverse;
 };
 
 template <typename T>
-static EQUITOOLS_INLINE Points<T> load_points(const T* xyz, bool normalize) {
-  using V = typename Lanes<T>::V;
+EQUITOOLS_INLINE Points<T> load_points(const T* xyz, bool normalize) {
+  using V = Vec<T>;
   using I = typename Bits<T>::I;
   const Triple<T> v = load_triple(xyz);
   if (!normalize) return {v.x, v.y, v.z, V{} + T(1)};
@@ -46,13 +46,13 @@ static EQUITOOLS_INLINE Points<T> load_points(const T* xyz, bool normalize) {
 }
 
 template <typename T>
-static EQUITOOLS_INLINE typename Lanes<T>::V dot(const Triple<T>& a, const Points<T>& p) {
+EQUITOOLS_INLINE Vec<T> dot(const Triple<T>& a, const Points<T>& p) {
   return a.x * p.x + a.y * p.y + a.z * p.z;
 }
 
 // (1 - n n^T) a / length: the derivative of the direction, a symmetric matrix.
 template <typename T>
-static EQUITOOLS_INLINE Triple<T> project(const Triple<T>& a, const Points<T>& p) {
+EQUITOOLS_INLINE Triple<T> project(const Triple<T>& a, const Points<T>& p) {
   const auto along = dot(a, p);
   return {(a.x - along * p.x) * p.inverse, (a.y - along * p.y) * p.inverse, (a.z - along * p.z) * p.inverse};
 }
@@ -60,9 +60,9 @@ static EQUITOOLS_INLINE Triple<T> project(const Triple<T>& a, const Points<T>& p
 // The derivative of v · project(g) along the point, for g that depends on the direction: h is the derivative of w · g
 // by the direction with w = project(v).
 template <typename T>
-static EQUITOOLS_INLINE Triple<T> second_of_direction(const Triple<T>& g, const Triple<T>& h, const Triple<T>& v,
+EQUITOOLS_INLINE Triple<T> second_of_direction(const Triple<T>& g, const Triple<T>& h, const Triple<T>& v,
                                                       const Triple<T>& w, const Points<T>& p) {
-  using V = typename Lanes<T>::V;
+  using V = Vec<T>;
   const Triple<T> pg = project(g, p), ph = project(h, p);
   const V along_g = dot(g, p) * p.inverse, along_v = dot(v, p) * p.inverse;
   const V inner = (v.x * pg.x + v.y * pg.y + v.z * pg.z) * p.inverse;  // (v · P g) / length

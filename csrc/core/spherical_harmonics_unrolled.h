@@ -47,11 +47,11 @@ constexpr int centre(int l) { return l * l + l; }
 
 // R[l * l + l + m], degrees 0 to L.
 template <typename T, int L>
-static EQUITOOLS_INLINE void polynomials(const Points<T>& p, typename Lanes<T>::V* R) {
-  using V = typename Lanes<T>::V;
+EQUITOOLS_INLINE void polynomials(const Points<T>& p, Vec<T>* R) {
+  using V = Vec<T>;
   const V squared = p.x * p.x + p.y * p.y + p.z * p.z;
   V cosine = V{} + T(1), sine = V{};  // of (z + i x)^m
-  each<0, L + 1>([&](auto m) __attribute__((always_inline)) {
+  unroll<0, L + 1>([&](auto m) __attribute__((always_inline)) {
     constexpr double sectoral = 1 / (factorial(m) * double(1 << m));
     if constexpr (m > 0) {
       const V turned = m == 1 ? p.z : p.z * cosine - p.x * sine;
@@ -59,7 +59,7 @@ static EQUITOOLS_INLINE void polynomials(const Points<T>& p, typename Lanes<T>::
       cosine = turned;
     }
     V before = V{}, legendre = V{} + T(sectoral);
-    each<m, L + 1>([&](auto l) __attribute__((always_inline)) {
+    unroll<m, L + 1>([&](auto l) __attribute__((always_inline)) {
       if constexpr (l > m) {
         constexpr double a = (2 * l - 1.0) / ((l + m) * (l - m)), b = 1.0 / ((l + m) * (l - m));
         const V next = l == m + 1 ? T(a * sectoral) * p.y : T(a) * p.y * legendre - T(b) * squared * before;
@@ -74,10 +74,10 @@ static EQUITOOLS_INLINE void polynomials(const Points<T>& p, typename Lanes<T>::
 
 // Sum over (l, m), degrees 1 to L, of G_lm times the gradient of R_lm. R is needed to degree L - 1.
 template <typename T, int L>
-static EQUITOOLS_INLINE Triple<T> pull(const typename Lanes<T>::V* R, const typename Lanes<T>::V* G) {
-  using V = typename Lanes<T>::V;
+EQUITOOLS_INLINE Triple<T> pull(const Vec<T>* R, const Vec<T>* G) {
+  using V = Vec<T>;
   V gy{}, gz{}, gx{}, hz{}, hx{};  // h: twice what the orders m > 0 give
-  each<1, L + 1>([&](auto l) __attribute__((always_inline)) {
+  unroll<1, L + 1>([&](auto l) __attribute__((always_inline)) {
     const V* g = G + centre(l);
     const V* r = R + centre(l - 1);
     gy += g[0] * r[0];
@@ -85,7 +85,7 @@ static EQUITOOLS_INLINE Triple<T> pull(const typename Lanes<T>::V* R, const type
       gz -= g[0] * r[1];
       gx -= g[0] * r[-1];
     }
-    each<1, l + 1>([&](auto m) __attribute__((always_inline)) {
+    unroll<1, l + 1>([&](auto m) __attribute__((always_inline)) {
       const V c = g[m], s = g[-m];
       hz += c * r[m - 1];
       hx += s * r[m - 1];
@@ -110,11 +110,11 @@ static EQUITOOLS_INLINE Triple<T> pull(const typename Lanes<T>::V* R, const type
 
 // J_lm = (v · grad) R_lm, degrees 0 to L.
 template <typename T, int L>
-static EQUITOOLS_INLINE void push(const Triple<T>& v, const typename Lanes<T>::V* R, typename Lanes<T>::V* J) {
-  using V = typename Lanes<T>::V;
+EQUITOOLS_INLINE void push(const Triple<T>& v, const Vec<T>* R, Vec<T>* J) {
+  using V = Vec<T>;
   const V hx = T(0.5) * v.x, hz = T(0.5) * v.z;
   J[0] = V{};
-  each<1, L + 1>([&](auto l) __attribute__((always_inline)) {
+  unroll<1, L + 1>([&](auto l) __attribute__((always_inline)) {
     V* j = J + centre(l);
     const V* r = R + centre(l - 1);
     V first = v.y * r[0];
@@ -123,7 +123,7 @@ static EQUITOOLS_INLINE void push(const Triple<T>& v, const typename Lanes<T>::V
       first -= v.x * r[-1];
     }
     j[0] = first;
-    each<1, l + 1>([&](auto m) __attribute__((always_inline)) {
+    unroll<1, l + 1>([&](auto m) __attribute__((always_inline)) {
       V c = hz * r[m - 1], s = hx * r[m - 1];
       if constexpr (m > 1) {
         c -= hx * r[1 - m];
@@ -147,14 +147,14 @@ static EQUITOOLS_INLINE void push(const Triple<T>& v, const typename Lanes<T>::V
 
 // The adjoint of push in R: F of degrees 0 to L - 1 with sum_lm G_lm J_lm = sum F R.
 template <typename T, int L>
-static EQUITOOLS_INLINE void pull_back(const Triple<T>& v, const typename Lanes<T>::V* G, typename Lanes<T>::V* F) {
-  using V = typename Lanes<T>::V;
+EQUITOOLS_INLINE void pull_back(const Triple<T>& v, const Vec<T>* G, Vec<T>* F) {
+  using V = Vec<T>;
   const V hx = T(0.5) * v.x, hz = T(0.5) * v.z;
-  each<0, L>([&](auto d) __attribute__((always_inline)) {  // the degree of F; G is of degree d + 1
+  unroll<0, L>([&](auto d) __attribute__((always_inline)) {  // the degree of F; G is of degree d + 1
     V* f = F + centre(d);
     const V* g = G + centre(d + 1);
     f[0] = v.y * g[0] + hz * g[1] + hx * g[-1];
-    each<1, d + 1>([&](auto m) __attribute__((always_inline)) {
+    unroll<1, d + 1>([&](auto m) __attribute__((always_inline)) {
       V c = v.y * g[m] + hz * g[m + 1] + hx * g[-m - 1];
       V s = v.y * g[-m] + hz * g[-m - 1] - hx * g[m + 1];
       if constexpr (m == 1) {
@@ -172,21 +172,21 @@ static EQUITOOLS_INLINE void pull_back(const Triple<T>& v, const typename Lanes<
 
 template <typename T, int L>
 struct Unrolled {
-  using V = typename Lanes<T>::V;
+  using V = Vec<T>;
   static constexpr int W = Lanes<T>::W, K = (L + 1) * (L + 1);
 
-  static EQUITOOLS_INLINE void scale(const T* factor, V* R) {
-    each<0, K>([&](auto k) __attribute__((always_inline)) { R[k] *= factor[k]; });
+  EQUITOOLS_INLINE void scale(const T* factor, V* R) {
+    unroll<0, K>([&](auto k) __attribute__((always_inline)) { R[k] *= factor[k]; });
   }
 
-  static EQUITOOLS_INLINE void value(const T* factor, bool normalize, const T* xyz, T* out) {
+  EQUITOOLS_INLINE void value(const T* factor, bool normalize, const T* xyz, T* out) {
     V R[K];
     polynomials<T, L>(load_points(xyz, normalize), R);
     scale(factor, R);
     store_rows<T, K>(R, out);
   }
 
-  static EQUITOOLS_INLINE void vjp(const T* factor, bool normalize, const T* xyz, const T* grad, T* gradient) {
+  EQUITOOLS_INLINE void vjp(const T* factor, bool normalize, const T* xyz, const T* grad, T* gradient) {
     V R[K], G[K];
     const Points<T> p = load_points(xyz, normalize);
     if constexpr (L > 0) polynomials<T, L - 1>(p, R);
@@ -197,7 +197,7 @@ struct Unrolled {
     store_triple(g, gradient);
   }
 
-  static EQUITOOLS_INLINE void vjp_vjp(const T* factor, bool normalize, const T* xyz, const T* grad,
+  EQUITOOLS_INLINE void vjp_vjp(const T* factor, bool normalize, const T* xyz, const T* grad,
                                        const T* cotangent, T* grad_xyz, T* grad_grad) {
     V R[K], G[K], F[K];
     const Points<T> p = load_points(xyz, normalize);
