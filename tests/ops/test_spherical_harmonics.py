@@ -159,7 +159,7 @@ def test_not_contiguous(backend):
 @needs_kernels
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 2e-4)])
 @pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("lmax", [0, 1, 3, 6, 12])
+@pytest.mark.parametrize("lmax", [0, 1, 2, 3, 4, 5, 6, 7, 12])
 def test_kernels_equal_reference(lmax, normalize, dtype, tolerance):
     vectors = points(37, dtype) / (1.0 if normalize else 2.0)
     vectors[5] = 0
