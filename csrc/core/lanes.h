@@ -149,15 +149,15 @@ EQUITOOLS_INLINE void transpose(Vec<T>* v) {
   using V = Vec<T>;
   constexpr int G = Lanes<T>::G, N = Lanes<T>::N;
   static_assert(N == 1 || N == 2 || N == 4, "vectors of 128, 256 or 512 bits");
-  unroll<0, N>([&](auto q) __attribute__((always_inline)) { transpose_groups<T>(v + q * G); });
+  unroll<0, N>([&](auto q) EQUITOOLS_FORCED { transpose_groups<T>(v + q * G); });
   if constexpr (N == 2) {
-    unroll<0, G>([&](auto j) __attribute__((always_inline)) {
+    unroll<0, G>([&](auto j) EQUITOOLS_FORCED {
       const V a = v[j], b = v[G + j];
       v[j] = shuffle<T, EveryOther<T, 0>>(a, b);
       v[G + j] = shuffle<T, EveryOther<T, 1>>(a, b);
     });
   } else if constexpr (N == 4) {
-    unroll<0, G>([&](auto j) __attribute__((always_inline)) {
+    unroll<0, G>([&](auto j) EQUITOOLS_FORCED {
       const V a = v[j], b = v[G + j], c = v[2 * G + j], d = v[3 * G + j];
       const V ab = shuffle<T, EveryOther<T, 0>>(a, b), cd = shuffle<T, EveryOther<T, 0>>(c, d);
       const V AB = shuffle<T, EveryOther<T, 1>>(a, b), CD = shuffle<T, EveryOther<T, 1>>(c, d);
@@ -173,18 +173,18 @@ EQUITOOLS_INLINE void transpose(Vec<T>* v) {
 template <typename T>
 EQUITOOLS_INLINE void store_tile(const Vec<T>* columns, T* rows, int64_t stride) {
   Vec<T> v[Lanes<T>::W];
-  unroll<0, Lanes<T>::W>([&](auto j) __attribute__((always_inline)) { v[j] = columns[j]; });
+  unroll<0, Lanes<T>::W>([&](auto j) EQUITOOLS_FORCED { v[j] = columns[j]; });
   transpose<T>(v);
-  unroll<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) { store(rows + i * stride, v[i]); });
+  unroll<0, Lanes<T>::W>([&](auto i) EQUITOOLS_FORCED { store(rows + i * stride, v[i]); });
 }
 
 template <typename T>
 EQUITOOLS_INLINE void store_group(const Vec<T>* columns, T* rows, int64_t stride) {
   constexpr int G = Lanes<T>::G;
   Vec<T> v[G];
-  unroll<0, G>([&](auto j) __attribute__((always_inline)) { v[j] = columns[j]; });
+  unroll<0, G>([&](auto j) EQUITOOLS_FORCED { v[j] = columns[j]; });
   transpose_groups<T>(v);
-  unroll<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) {
+  unroll<0, Lanes<T>::W>([&](auto i) EQUITOOLS_FORCED {
     *reinterpret_cast<typename Lanes<T>::UnalignedGroup*>(rows + i * stride) =
         take_group<T, i / G>(v[i % G], typename Upto<G>::type{});
   });
@@ -198,24 +198,24 @@ EQUITOOLS_INLINE void store_column(Vec<T> column, T* rows, int64_t stride) {
 template <typename T>
 EQUITOOLS_INLINE void load_tile(const T* rows, int64_t stride, Vec<T>* columns) {
   Vec<T> v[Lanes<T>::W];
-  unroll<0, Lanes<T>::W>([&](auto i) __attribute__((always_inline)) { v[i] = load(rows + i * stride); });
+  unroll<0, Lanes<T>::W>([&](auto i) EQUITOOLS_FORCED { v[i] = load(rows + i * stride); });
   transpose<T>(v);
-  unroll<0, Lanes<T>::W>([&](auto j) __attribute__((always_inline)) { columns[j] = v[j]; });
+  unroll<0, Lanes<T>::W>([&](auto j) EQUITOOLS_FORCED { columns[j] = v[j]; });
 }
 
 template <typename T>
 EQUITOOLS_INLINE void load_group(const T* rows, int64_t stride, Vec<T>* columns) {
   constexpr int G = Lanes<T>::G, N = Lanes<T>::N;
   Vec<T> v[G];
-  unroll<0, G>([&](auto i) __attribute__((always_inline)) {
+  unroll<0, G>([&](auto i) EQUITOOLS_FORCED {
     typename Lanes<T>::Group part[N];
-    unroll<0, N>([&](auto q) __attribute__((always_inline)) {
+    unroll<0, N>([&](auto q) EQUITOOLS_FORCED {
       part[q] = *reinterpret_cast<const typename Lanes<T>::UnalignedGroup*>(rows + (q * G + i) * stride);
     });
     v[i] = join_groups<T>(part);
   });
   transpose_groups<T>(v);
-  unroll<0, G>([&](auto j) __attribute__((always_inline)) { columns[j] = v[j]; });
+  unroll<0, G>([&](auto j) EQUITOOLS_FORCED { columns[j] = v[j]; });
 }
 
 template <typename T>
@@ -229,21 +229,21 @@ EQUITOOLS_INLINE Vec<T> load_column(const T* rows, int64_t stride) {
 template <typename T, int K>
 EQUITOOLS_INLINE void store_rows(const Vec<T>* columns, T* rows) {
   constexpr int W = Lanes<T>::W, G = Lanes<T>::G, tiles = K / W, groups = K % W / G, done = tiles * W + groups * G;
-  unroll<0, tiles>([&](auto t) __attribute__((always_inline)) { store_tile<T>(columns + t * W, rows + t * W, K); });
-  unroll<0, groups>([&](auto q) __attribute__((always_inline)) {
+  unroll<0, tiles>([&](auto t) EQUITOOLS_FORCED { store_tile<T>(columns + t * W, rows + t * W, K); });
+  unroll<0, groups>([&](auto q) EQUITOOLS_FORCED {
     store_group<T>(columns + tiles * W + q * G, rows + tiles * W + q * G, K);
   });
-  unroll<done, K>([&](auto k) __attribute__((always_inline)) { store_column<T>(columns[k], rows + k, K); });
+  unroll<done, K>([&](auto k) EQUITOOLS_FORCED { store_column<T>(columns[k], rows + k, K); });
 }
 
 template <typename T, int K>
 EQUITOOLS_INLINE void load_rows(const T* rows, Vec<T>* columns) {
   constexpr int W = Lanes<T>::W, G = Lanes<T>::G, tiles = K / W, groups = K % W / G, done = tiles * W + groups * G;
-  unroll<0, tiles>([&](auto t) __attribute__((always_inline)) { load_tile<T>(rows + t * W, K, columns + t * W); });
-  unroll<0, groups>([&](auto q) __attribute__((always_inline)) {
+  unroll<0, tiles>([&](auto t) EQUITOOLS_FORCED { load_tile<T>(rows + t * W, K, columns + t * W); });
+  unroll<0, groups>([&](auto q) EQUITOOLS_FORCED {
     load_group<T>(rows + tiles * W + q * G, K, columns + tiles * W + q * G);
   });
-  unroll<done, K>([&](auto k) __attribute__((always_inline)) { columns[k] = load_column<T>(rows + k, K); });
+  unroll<done, K>([&](auto k) EQUITOOLS_FORCED { columns[k] = load_column<T>(rows + k, K); });
 }
 
 template <typename T>

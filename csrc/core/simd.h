@@ -7,7 +7,13 @@
 #error "compile through a source of csrc/cpu that names the instruction set"
 #endif
 
-#define EQUITOOLS_INLINE static inline __attribute__((always_inline))
+// Inlining that is forced keeps vectors in registers; under a sanitizer it would only make the compiler slow.
+#ifdef __SANITIZE_ADDRESS__
+#define EQUITOOLS_FORCED
+#else
+#define EQUITOOLS_FORCED __attribute__((always_inline))
+#endif
+#define EQUITOOLS_INLINE static inline EQUITOOLS_FORCED
 
 namespace equitools {
 namespace EQUITOOLS_ISA {

@@ -229,7 +229,7 @@ static void sh_value(const Table<T>& t, const ShSpec& spec, const T* xyz, T* out
   const int K = (spec.lmax + 1) * (spec.lmax + 1);
   with_degree(spec.lmax, [&](auto L) {
     const T* factor = factors<T>.of[spec.normalization];
-    auto block = [&](const T* x, T* o) __attribute__((always_inline)) {
+    auto block = [&](const T* x, T* o) EQUITOOLS_FORCED {
       if constexpr (L >= 0)
         Unrolled<T, L>::value(factor, spec.normalize, x, o);
       else
@@ -254,7 +254,7 @@ static void sh_vjp(const Table<T>& t, const ShSpec& spec, const T* xyz, const T*
   const int K = (spec.lmax + 1) * (spec.lmax + 1);
   with_degree(spec.lmax, [&](auto L) {
     const T* factor = factors<T>.of[spec.normalization];
-    auto block = [&](const T* x, const T* g, T* o) __attribute__((always_inline)) {
+    auto block = [&](const T* x, const T* g, T* o) EQUITOOLS_FORCED {
       if constexpr (L >= 0)
         Unrolled<T, L>::vjp(factor, spec.normalize, x, g, o);
       else
@@ -280,7 +280,7 @@ static void sh_vjp_vjp(const Table<T>& t, const ShSpec& spec, const T* xyz, cons
   const int K = (spec.lmax + 1) * (spec.lmax + 1);
   with_degree(spec.lmax, [&](auto L) {
     const T* factor = factors<T>.of[spec.normalization];
-    auto block = [&](const T* x, const T* g, const T* v, T* ox, T* og) __attribute__((always_inline)) {
+    auto block = [&](const T* x, const T* g, const T* v, T* ox, T* og) EQUITOOLS_FORCED {
       if constexpr (L >= 0)
         Unrolled<T, L>::vjp_vjp(factor, spec.normalize, x, g, v, ox, og);
       else

@@ -51,7 +51,7 @@ EQUITOOLS_INLINE void polynomials(const Points<T>& p, Vec<T>* R) {
   using V = Vec<T>;
   const V squared = p.x * p.x + p.y * p.y + p.z * p.z;
   V cosine = V{} + T(1), sine = V{};  // of (z + i x)^m
-  unroll<0, L + 1>([&](auto m) __attribute__((always_inline)) {
+  unroll<0, L + 1>([&](auto m) EQUITOOLS_FORCED {
     constexpr double sectoral = 1 / (factorial(m) * double(1 << m));
     if constexpr (m > 0) {
       const V turned = m == 1 ? p.z : p.z * cosine - p.x * sine;
@@ -59,7 +59,7 @@ EQUITOOLS_INLINE void polynomials(const Points<T>& p, Vec<T>* R) {
       cosine = turned;
     }
     V before = V{}, legendre = V{} + T(sectoral);
-    unroll<m, L + 1>([&](auto l) __attribute__((always_inline)) {
+    unroll<m, L + 1>([&](auto l) EQUITOOLS_FORCED {
       if constexpr (l > m) {
         constexpr double a = (2 * l - 1.0) / ((l + m) * (l - m)), b = 1.0 / ((l + m) * (l - m));
         const V next = l == m + 1 ? T(a * sectoral) * p.y : T(a) * p.y * legendre - T(b) * squared * before;
@@ -77,7 +77,7 @@ template <typename T, int L>
 EQUITOOLS_INLINE Triple<T> pull(const Vec<T>* R, const Vec<T>* G) {
   using V = Vec<T>;
   V gy{}, gz{}, gx{}, hz{}, hx{};  // h: twice what the orders m > 0 give
-  unroll<1, L + 1>([&](auto l) __attribute__((always_inline)) {
+  unroll<1, L + 1>([&](auto l) EQUITOOLS_FORCED {
     const V* g = G + centre(l);
     const V* r = R + centre(l - 1);
     gy += g[0] * r[0];
@@ -85,7 +85,7 @@ EQUITOOLS_INLINE Triple<T> pull(const Vec<T>* R, const Vec<T>* G) {
       gz -= g[0] * r[1];
       gx -= g[0] * r[-1];
     }
-    unroll<1, l + 1>([&](auto m) __attribute__((always_inline)) {
+    unroll<1, l + 1>([&](auto m) EQUITOOLS_FORCED {
       const V c = g[m], s = g[-m];
       hz += c * r[m - 1];
       hx += s * r[m - 1];
@@ -114,7 +114,7 @@ EQUITOOLS_INLINE void push(const Triple<T>& v, const Vec<T>* R, Vec<T>* J) {
   using V = Vec<T>;
   const V hx = T(0.5) * v.x, hz = T(0.5) * v.z;
   J[0] = V{};
-  unroll<1, L + 1>([&](auto l) __attribute__((always_inline)) {
+  unroll<1, L + 1>([&](auto l) EQUITOOLS_FORCED {
     V* j = J + centre(l);
     const V* r = R + centre(l - 1);
     V first = v.y * r[0];
@@ -123,7 +123,7 @@ EQUITOOLS_INLINE void push(const Triple<T>& v, const Vec<T>* R, Vec<T>* J) {
       first -= v.x * r[-1];
     }
     j[0] = first;
-    unroll<1, l + 1>([&](auto m) __attribute__((always_inline)) {
+    unroll<1, l + 1>([&](auto m) EQUITOOLS_FORCED {
       V c = hz * r[m - 1], s = hx * r[m - 1];
       if constexpr (m > 1) {
         c -= hx * r[1 - m];
@@ -150,11 +150,11 @@ template <typename T, int L>
 EQUITOOLS_INLINE void pull_back(const Triple<T>& v, const Vec<T>* G, Vec<T>* F) {
   using V = Vec<T>;
   const V hx = T(0.5) * v.x, hz = T(0.5) * v.z;
-  unroll<0, L>([&](auto d) __attribute__((always_inline)) {  // the degree of F; G is of degree d + 1
+  unroll<0, L>([&](auto d) EQUITOOLS_FORCED {  // the degree of F; G is of degree d + 1
     V* f = F + centre(d);
     const V* g = G + centre(d + 1);
     f[0] = v.y * g[0] + hz * g[1] + hx * g[-1];
-    unroll<1, d + 1>([&](auto m) __attribute__((always_inline)) {
+    unroll<1, d + 1>([&](auto m) EQUITOOLS_FORCED {
       V c = v.y * g[m] + hz * g[m + 1] + hx * g[-m - 1];
       V s = v.y * g[-m] + hz * g[-m - 1] - hx * g[m + 1];
       if constexpr (m == 1) {
@@ -176,7 +176,7 @@ struct Unrolled {
   static constexpr int W = Lanes<T>::W, K = (L + 1) * (L + 1);
 
   EQUITOOLS_INLINE void scale(const T* factor, V* R) {
-    unroll<0, K>([&](auto k) __attribute__((always_inline)) { R[k] *= factor[k]; });
+    unroll<0, K>([&](auto k) EQUITOOLS_FORCED { R[k] *= factor[k]; });
   }
 
   EQUITOOLS_INLINE void value(const T* factor, bool normalize, const T* xyz, T* out) {

@@ -113,7 +113,7 @@ class ManyBodyMP(Backbone):
         vectors = graph.edge_vectors()
         lengths = vectors.norm(dim=-1)
         # times √cutoff: the Bessel functions are normalised on [0, cutoff]; this takes their unit away
-        radial = self.basis(lengths) * (self.envelope(lengths) * self.config.cutoff**0.5).unsqueeze(-1)
+        radial = self.basis(lengths, self.envelope, scale=self.config.cutoff**0.5)
         harmonics = spherical_harmonics(self.config.l_max, vectors)
         x = self.embedding.index_select(0, species)
         collected = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError
+from equitools.ops import bessel_basis, polynomial_envelope
+from equitools.ops.radial import bessel_basis_reference
 
 __all__ = ["BesselBasis", "GaussianBasis", "PolynomialEnvelope"]
 
@@ -38,10 +38,7 @@ class PolynomialEnvelope(torch.nn.Module):
 
     def forward(self, lengths: Tensor) -> Tensor:
         """Map lengths in Å of any shape to factors of the same shape."""
-        p = self.p
-        x = (lengths / self.cutoff).clamp(max=1.0)  # the polynomial and its derivatives vanish there
-        power = x**p
-        return 1 - power * ((p + 1) * (p + 2) / 2 - x * (p * (p + 2) - x * (p * (p + 1) / 2)))
+        return polynomial_envelope(lengths, self.cutoff, self.p)
 
 
 class BesselBasis(torch.nn.Module):
@@ -61,12 +58,18 @@ class BesselBasis(torch.nn.Module):
         self.num, self.cutoff = num, float(cutoff)
         self.frequencies = torch.nn.Parameter(torch.arange(1, num + 1) * 1.0) if trainable else None
 
-    def forward(self, lengths: Tensor) -> Tensor:
-        """Map lengths ``[...]`` in Å to ``[..., num]`` in Å^(−1/2 − 1), the unit of the source."""
-        n = self.frequencies if self.frequencies is not None else torch.arange(1, self.num + 1).to(lengths)
-        # torch.sinc(t) = sin(πt)/(πt) is smooth at 0 where sin(πt)/t would divide by zero.
-        x = lengths.unsqueeze(-1) / self.cutoff * n
-        return math.sqrt(2 / self.cutoff) * math.pi / self.cutoff * n * torch.sinc(x)
+    def forward(self, lengths: Tensor, envelope: PolynomialEnvelope | None = None, scale: float = 1.0) -> Tensor:
+        """Map lengths ``[...]`` in Å to ``[..., num]`` in Å^(−1/2 − 1), the unit of the source.
+
+        Args:
+            lengths: ``[...]``.
+            envelope: Multiplied by, in the same pass where it has the same cutoff and the frequencies are not learned.
+            scale: A constant factor.
+        """
+        if self.frequencies is None and (envelope is None or envelope.cutoff == self.cutoff):
+            return bessel_basis(lengths, self.num, self.cutoff, 0 if envelope is None else envelope.p, scale)
+        values = bessel_basis_reference(lengths, self.num, self.cutoff, 0, scale, self.frequencies)
+        return values if envelope is None else values * envelope(lengths).unsqueeze(-1)
 
 
 class GaussianBasis(torch.nn.Module):

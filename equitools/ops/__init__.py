@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
+from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
 from equitools.ops.spherical_harmonics import spherical_harmonics
 from equitools.ops.symmetric_contraction import symmetric_contraction
@@ -14,7 +15,9 @@ __all__ = [
     "SymmetricContractionPlan",
     "TensorProductPlan",
     "active_backend",
+    "bessel_basis",
     "extension_loaded",
+    "polynomial_envelope",
     "radial_tensor_product_conv",
     "segment_gather",
     "segment_max",
