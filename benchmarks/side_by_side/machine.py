@@ -1,0 +1,81 @@
+"""What the machine can do: the peak of fused multiply-adds, of a matrix product, and of reading and writing memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks._results import ROOT
+
+_RATES = """
+import sys, time, torch
+threads, megabytes = int(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(threads)
+def best(function, repetitions=7):
+    function()
+    times = []
+    for _ in range(repetitions):
+        start = time.perf_counter(); function(); times.append(time.perf_counter() - start)
+    return min(times)
+n = 1536 if megabytes > 64 else 512
+for dtype in (torch.float32, torch.float64):
+    a, b, c = (torch.randn(n, n, dtype=dtype) for _ in range(3))
+    print(2 * n**3 / best(lambda: torch.mm(a, b, out=c)) / 1e9)
+count = megabytes * 250_000
+x, y, z = (torch.ones(count) for _ in range(3))
+print(4 * count / best(lambda: x.sum()) / 1e9)
+print(8 * count / best(lambda: y.copy_(x)) / 1e9)
+print(12 * count / best(lambda: torch.add(x, y, alpha=3.0, out=z)) / 1e9)
+"""
+
+
+def _fma(threads: int) -> tuple[float, float] | None:
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "fma"
+        source = ROOT / "benchmarks" / "side_by_side" / "fma.cpp"
+        command = [compiler, "-O2", "-std=c++17", "-pthread", "-ffp-contract=fast", str(source), "-o", str(program)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return None
+        done = subprocess.run([str(program), str(threads)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return None
+        single, double = done.stdout.split()
+        return float(single), float(double)
+
+
+def measure(threads: int, megabytes: int = 400) -> dict[str, Any]:
+    """Measure with a number of threads.
+
+    Returns:
+        ``gflops`` and ``gflops64`` (the better of multiply-adds and matrix product), ``gbs`` (the best of reading,
+        copying and triad), and each of what they come from.
+    """
+    command = [sys.executable, "-c", _RATES, str(threads), str(megabytes)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    gemm, gemm64, read, copy, triad = (float(line) for line in done.stdout.split())
+    fma = _fma(threads)
+    found: dict[str, Any] = {
+        "gemm_gflops": gemm, "gemm64_gflops": gemm64, "read_gbs": read, "copy_gbs": copy, "triad_gbs": triad,
+        "gflops": gemm, "gflops64": gemm64, "gbs": max(read, copy, triad),
+    }  # fmt: skip
+    if fma is not None:
+        found |= {"fma_gflops": fma[0], "fma64_gflops": fma[1]}
+        found |= {"gflops": max(gemm, fma[0]), "gflops64": max(gemm64, fma[1])}
+    return found
+
+
+def import_seconds(statement: str, repetitions: int = 5) -> float:
+    """Return the least time that a statement takes after ``import torch``, in a fresh process each time."""
+    code = f"import time, torch; s = time.perf_counter(); {statement}; print(time.perf_counter() - s)"
+    times = []
+    for _ in range(repetitions):
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+        times.append(float(done.stdout.strip().splitlines()[-1]))
+    return min(times)
