@@ -45,9 +45,10 @@ def context() -> dict[str, Any]:
     }
 
 
-def save(name: str, command: str, result: dict[str, Any]) -> Path:
-    """Write `results/NAME.json` whole, with the context beside the result."""
-    path = RESULTS / f"{name}.json"
+def save(name: str, command: str, result: dict[str, Any], path: Path | None = None) -> Path:
+    """Write `results/NAME.json` (or another file) whole, with the context beside the result."""
+    path = path or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"name": name, "command": command, **context(), "result": result}, indent=2) + "\n")
     return path
 

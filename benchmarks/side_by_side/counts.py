@@ -12,8 +12,13 @@ where features are gathered and sums are kept on chip.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import numpy as np
+
+from benchmarks.side_by_side.problems import parse
+from equitools.groups import clebsch_gordan
 from equitools.ops.plan import TensorProductPlan
 
 
@@ -28,29 +33,54 @@ def complete(case: dict[str, Any]) -> dict[str, Any]:
     return {**case, "irreps_mid": str(plan.irreps_out), "weight_numel": plan.weight_numel, "paths": len(plan.paths)}
 
 
+def couplings(case: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the coupling tensors ``coupling_l1_l2_l3`` of all degrees that the irreps of a convolution can meet."""
+    firsts, seconds, thirds = (
+        sorted({degree for _, degree, _ in parse(case[name])}) for name in ("irreps_in", "irreps_edge", "irreps_out")
+    )
+    return {
+        f"coupling_{l1}_{l2}_{l3}": clebsch_gordan(l1, l2, l3).numpy() * (2 * l3 + 1) ** 0.5
+        for l1, l2, l3 in itertools.product(firsts, seconds, thirds)
+        if abs(l1 - l2) <= l3 <= l1 + l2
+    }
+
+
 def floor_counts(case: dict[str, Any], size: int = 4) -> dict[str, dict[str, float]]:
     """Return operations and bytes of forward and backward, for all edges."""
     plan = plan_of(case)
     channels = plan.irreps_in[0].mul
     pairs = coefficients = rows = 0
     for index, path in enumerate(plan.paths):
-        tensor = plan.coupling(index)
-        pairs += int((tensor.abs() > 1e-12).any(1).sum())
-        coefficients += int((tensor.abs() > 1e-12).sum())
+        nonzero = plan.coupling(index).abs() > 1e-12
+        pairs += int(nonzero.any(1).sum())
+        coefficients += int(nonzero.sum())
         rows += path.irrep.dim
     d1 = sum(ir.dim for _, ir in plan.irreps_in)
-    d2, weights = plan.irreps_edge.dim, len(plan.paths) * channels
+    weights = len(plan.paths) * channels
+    operations, streamed = 0, weights
+    if case["kind"] == "radial":  # the weights are made on chip: one more matrix product, and its two in the backward
+        operations, streamed = 2 * case["hidden"] * weights, case["hidden"]
+    moved = streamed + d1 * channels + plan.irreps_edge.dim
     edges = case["edges"]
     forward = {
-        "flop": edges * ((2 * pairs + rows) * channels + 2 * coefficients),
-        "bytes": edges * size * (weights + d1 * channels + d2),
+        "flop": edges * ((2 * pairs + rows) * channels + 2 * coefficients + operations),
+        "bytes": edges * size * moved,
     }
     backward = {
-        "flop": edges * (6 * pairs + 3 * rows) * channels,
-        "bytes": edges * size * 2 * (weights + d1 * channels + d2),
+        # with a radial layer the weights are made once more
+        "flop": edges * ((6 * pairs + 3 * rows) * channels + 3 * operations),
+        "bytes": edges * size * 2 * moved,
     }
-    both = {key: forward[key] + backward[key] for key in forward}
-    return {"forward": forward, "backward": backward, "forward_backward": both}
+    return {"forward": forward, "backward": backward}
+
+
+def harmonics_counts(case: dict[str, Any], size: int = 4) -> dict[str, dict[str, float]]:
+    """Return the bytes of values, and of values with a vector–Jacobian product; the few operations are not counted."""
+    values = (case["lmax"] + 1) ** 2
+    return {
+        "forward": {"flop": 0.0, "bytes": case["vectors"] * size * (3 + values)},
+        "forward_backward": {"flop": 0.0, "bytes": case["vectors"] * size * (9 + 2 * values)},
+    }
 
 
 def against_roofline(counts: dict[str, float], milliseconds: float, machine: dict[str, float]) -> dict[str, Any]:

@@ -57,8 +57,14 @@ class Client:
         self.process = subprocess.Popen(
             [str(python), "-m", "benchmarks.side_by_side.worker", module, count, str(limit_gb)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=ROOT, env=variables,
+            start_new_session=True,  # Ctrl-C reaches the driver alone, which then ends its workers
         )  # fmt: skip
-        self.hello = self._answer()
+        self.hello: dict[str, Any] = {}
+
+    def wait(self) -> Client:
+        """Wait until the worker has imported what it needs."""
+        self.hello = self.hello or self._answer()
+        return self
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
@@ -95,39 +101,54 @@ class Client:
 
 
 class Team:
-    """The workers of several sides with one number of threads.
+    """The workers of several sides with one number of threads; a side's worker starts when it is first needed.
 
     Args:
-        sides: Keys of `SIDES`.
         threads: Number of threads of each.
         install: Whether environments that are absent may be made.
-        limit_gb: What a worker may allocate.
+        device: ``"cpu"`` or ``"cuda"``.
+        limit_gb: What a worker may allocate; none on a GPU, whose driver maps far more than it uses.
     """
 
-    def __init__(self, sides: Iterable[str], threads: int, install: bool = True, limit_gb: float = 12.0) -> None:
-        self.threads, self.limit_gb = threads, limit_gb
+    def __init__(self, threads: int, install: bool = True, device: str = "cpu", limit_gb: float = 12.0) -> None:
+        self.threads, self.install, self.device = threads, install, device
+        self.limit_gb = limit_gb if device == "cpu" else 0.0
         self.clients: dict[str, Client] = {}
         self.absent: dict[str, str] = {}
-        self._pythons: dict[str, Path] = {}
+        self.versions: dict[str, Any] = {}
+        self._set_up: set[str] = set()
         self._scratch = tempfile.TemporaryDirectory(prefix="equitools-bench-")
         self.scratch = Path(self._scratch.name)
+
+    def start(self, side: str) -> Client:
+        """Start a worker of a side, without waiting for it.
+
+        Raises:
+            WorkerError: There is no environment for it.
+        """
+        python, reason = environments.find(SIDES[side][0], self.install, self.device)
+        if python is None:
+            raise WorkerError(reason)
+        return Client(side, python, self.threads, self.limit_gb)
+
+    def ensure(self, sides: Iterable[str]) -> list[str]:
+        """Have the workers of these sides running; return those that do, the others are in ``absent`` with a reason."""
+        sides = list(sides)
+        starting = {}
         for side in sides:
-            python, reason = environments.find(SIDES[side][0], install)
-            if python is None:
-                self.absent[side] = reason
-                continue
-            self._pythons[side] = python
-            self._start(side)
-
-    def _start(self, side: str) -> None:
-        try:
-            self.clients[side] = Client(side, self._pythons[side], self.threads, self.limit_gb)
-        except WorkerError as error:
-            self.absent[side] = str(error)
-
-    def versions(self) -> dict[str, Any]:
-        """What each side runs."""
-        return {side: client.hello["versions"] for side, client in self.clients.items()}
+            if side not in self.clients and side not in self.absent:
+                try:
+                    starting[side] = self.start(side)
+                except WorkerError as error:
+                    self.absent[side] = str(error)
+        for side, client in starting.items():
+            try:
+                self.clients[side] = client.wait()
+                self.versions[side] = client.hello["versions"]
+            except WorkerError as error:
+                client.close()
+                self.absent[side] = f"does not start: {error}"
+        return [side for side in sides if side in self.clients]
 
     def __enter__(self) -> Team:
         return self
@@ -138,32 +159,49 @@ class Team:
         self._scratch.cleanup()
 
     def setup(
-        self, case: dict[str, Any], dtype: str, sides: Iterable[str] | None = None
-    ) -> tuple[dict[str, list[str]], dict[str, str]]:
+        self, case: dict[str, Any], dtype: str, sides: Iterable[str]
+    ) -> tuple[dict[str, list[str]], dict[str, dict[str, str]]]:
         """Set a case up on every side.
 
         Returns:
-            The tasks of each side that can do the case, and why the others cannot.
+            The tasks of each side that can do the case; and by side why it cannot do all tasks (``"*"``) or one.
         """
-        tasks, notes, sums = {}, dict(self.absent), {}
-        for side in list(self.clients) if sides is None else sides:
-            if side not in self.clients:
-                continue
+        sides = list(sides)
+        running = self.ensure(sides)
+        tasks: dict[str, list[str]] = {}
+        notes = {side: {"*": self.absent[side]} for side in sides if side in self.absent}
+        sums = {}
+        for side in running:
             try:
                 answer = self.clients[side].do("setup", case=case, dtype=dtype)
             except WorkerError as error:
-                notes[side] = shorten(str(error))
+                notes[side] = {"*": shorten(str(error))}
                 self._revive(side)
                 continue
-            tasks[side], sums[side] = answer["tasks"], answer["checksum"]
+            tasks[side], sums[side], notes[side] = answer["tasks"], answer["checksum"], answer["absent"]
+            self._set_up.add(side)
         if len(set(sums.values())) > 1:
             raise WorkerError(f"the sides do not have the same inputs: {sums}")
         return tasks, notes
 
+    def holds(self, side: str) -> bool:
+        """Return whether the worker of a side still has the case that was set up."""
+        return side in self._set_up
+
+    def release(self) -> None:
+        """Let every worker forget its inputs and modules."""
+        for side in list(self.clients):
+            try:
+                self.clients[side].do("release")
+            except WorkerError:
+                self._revive(side)
+
     def _revive(self, side: str) -> None:
+        """Start a worker that has ended anew, so that the next case finds one."""
         if self.clients[side].process.poll() is not None:
-            self.clients.pop(side).log.close()
-            self._start(side)
+            self.clients.pop(side).close()
+            self._set_up.discard(side)
+            self.ensure([side])
 
     def alternate(
         self, task: str, sides: Iterable[str], seconds: float, rounds: int = 15, warm_ups: int = 2
@@ -173,7 +211,8 @@ class Team:
         Args:
             task: Its name.
             sides: Which sides have it.
-            seconds: About how long each side may run; a slow one has fewer rounds, at least 3.
+            seconds: About how long each side may run; a slow one has fewer rounds, at least 3. Where a single run takes
+                more than twice as long, that run is the measurement.
             rounds: At most so many.
             warm_ups: Runs before the first that counts.
 
@@ -186,24 +225,33 @@ class Team:
         notes: dict[str, str] = {}
         for side in sides:
             try:
-                warm = self.clients[side].do("time", task=task, repetitions=1)["wall"]
-                if warm[0] < 1.0 or side == OURS:  # a slow one is warm after one run
-                    warm = self.clients[side].do("time", task=task, repetitions=max(1, warm_ups - 1))["wall"]
+                answer = self.clients[side].do("time", task=task, repetitions=1)
+                if answer["wall"][0] < 0.5:  # a slow one is warm after one run
+                    answer = self.clients[side].do("time", task=task, repetitions=max(1, warm_ups - 1))
             except WorkerError as error:
                 notes[side] = shorten(str(error))
                 self._revive(side)
                 continue
+            once = max(min(answer["wall"]), 1e-6)
             wall[side], cpu[side] = [], []
-            most = rounds if side == OURS else max(min(3, rounds), min(rounds, int(seconds / max(min(warm), 1e-6))))
-            plan[side] = (most, max(1, min(50, int(0.03 / max(min(warm), 1e-6)))))
-        longest = max((count for side, (count, _) in plan.items() if side != OURS), default=rounds)
-        for turn in range(longest):
+            if once > 2 * seconds:
+                wall[side], cpu[side], plan[side] = answer["wall"], answer["cpu"], (0, 0)
+            else:
+                inner = max(1, min(50, int(0.03 / once)))
+                plan[side] = max(min(3, rounds), min(rounds, int(seconds / (once * inner)))), inner
+        for turn in range(max((count for count, _ in plan.values()), default=0)):
             for side, (count, inner) in plan.items():
-                if turn < count:
+                if turn >= count:
+                    continue
+                try:
                     answer = self.clients[side].do("time", task=task, repetitions=inner)
-                    wall[side] += answer["wall"]
-                    cpu[side] += answer["cpu"]
-        return {s: {"wall_ms": statistics(wall[s]), "cpu_ms": statistics(cpu[s])} for s in plan}, notes
+                except WorkerError as error:  # what it has done so far counts
+                    notes[side], plan[side] = shorten(str(error)), (0, 0)
+                    self._revive(side)
+                    break
+                wall[side] += answer["wall"]
+                cpu[side] += answer["cpu"]
+        return {s: {"wall_ms": statistics(wall[s]), "cpu_ms": statistics(cpu[s])} for s in plan if wall[s]}, notes
 
     def outputs(self, side: str, task: str) -> dict[str, np.ndarray]:
         """Run a task once and return what it computed."""
@@ -217,9 +265,9 @@ class Team:
 
 def shorten(message: str) -> str:
     """Return the message of a failure as a note in a table."""
-    if "can't allocate memory" in message or "MemoryError" in message or "not enough memory" in message:
-        return "does not fit into the memory limit"
-    return message[:200]
+    if any(part in message for part in ("can't allocate memory", "MemoryError", "not enough memory", "bad_alloc")):
+        return "does not fit into the memory that a worker may have"
+    return message.removeprefix("NotImplementedError: ").splitlines()[0][:200]
 
 
 def statistics(seconds: list[float]) -> dict[str, float]:
@@ -228,10 +276,10 @@ def statistics(seconds: list[float]) -> dict[str, float]:
     return {"median": middle, "q25": low, "q75": high, "min": 1e3 * min(seconds), "count": len(seconds)}
 
 
-def largest_error(values: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> float:
-    """Return the largest of max|a − b| / max|b| over the arrays."""
-    worst = 0.0
-    for name, exact in reference.items():
-        scale = float(np.abs(exact).max(initial=0.0))
-        worst = max(worst, float(np.abs(values[name] - exact).max(initial=0.0)) / (scale or 1.0))
-    return worst
+def errors_of(values: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return max|a − b| / max|b| of each array."""
+    found = {}
+    for name, wanted in exact.items():
+        scale = float(np.abs(wanted).max(initial=0.0))
+        found[name] = float(np.abs(values[name] - wanted).max(initial=0.0)) / (scale or 1.0)
+    return found

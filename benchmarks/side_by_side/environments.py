@@ -25,17 +25,21 @@ class Environment:
     Attributes:
         requirements: For ``pip install --no-deps``.
         check: Statement that runs if the environment is complete.
+        cuda: Further requirements on a GPU.
     """
 
     requirements: tuple[str, ...]
     check: str
+    cuda: tuple[str, ...] = ()
 
 
 _E3NN_04 = "import torch\nwith torch.serialization.safe_globals([slice]):\n    import e3nn.o3\n"
 ENVIRONMENTS = {
     "sphericart": Environment(("sphericart-torch==2.0.4",), "import sphericart.torch"),
     "cuequivariance": Environment(
-        ("cuequivariance==0.13.0", "cuequivariance-torch==0.13.0"), "import cuequivariance_torch"
+        ("cuequivariance==0.13.0", "cuequivariance-torch==0.13.0"),
+        "import cuequivariance_torch",
+        ("cuequivariance-ops-cu13", "cuequivariance-ops-torch-cu13"),
     ),
     "mace": Environment(
         (
@@ -60,13 +64,13 @@ def _works(python: Path, environment: Environment) -> str:
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
-def find(name: str, install: bool = True, extra: tuple[str, ...] = ()) -> tuple[Path | None, str]:
+def find(name: str, install: bool = True, device: str = "cpu") -> tuple[Path | None, str]:
     """Return the interpreter of an environment, or why there is none.
 
     Args:
         name: A key of `ENVIRONMENTS`; ``""`` is the environment that runs this.
         install: Whether to make it where it is absent.
-        extra: Further requirements, for example the CUDA kernels that are published apart.
+        device: ``"cuda"`` adds the CUDA kernels that are published apart.
 
     Returns:
         The interpreter and an empty string, or ``None`` and the reason.
@@ -74,23 +78,24 @@ def find(name: str, install: bool = True, extra: tuple[str, ...] = ()) -> tuple[
     if not name:
         return Path(sys.executable), ""
     environment, folder = ENVIRONMENTS[name], FOLDER / name
-    python = folder / "bin" / "python"
-    if python.exists():
-        obstacle = _works(python, environment)
-        if not obstacle:
-            return python, ""
-        if not install:
-            return None, f"the environment {folder.name} is broken: {obstacle}"
-    elif not install:
-        return None, "not installed (run without --no-install to make its environment)"
+    wanted = " ".join((*environment.requirements, *(environment.cuda if device == "cuda" else ())))
+    python, record = folder / "bin" / "python", folder / "complete.txt"
+    if python.exists() and record.exists() and record.read_text(encoding="utf-8") == wanted:
+        return python, ""
+    if not install:
+        return None, "not installed (without --no-install its environment is made)"
+    print(f"making the environment of {name} in {folder.relative_to(ROOT)} …", flush=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, text=True)
         borrowed = _purelib(python) / "borrowed.pth"
         borrowed.write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--retries", "1", "install", "--quiet", "--no-deps"]
         # Not what the lender has already: pip sees borrowed packages as installed and leaves them alone.
-        subprocess.run([*pip, *environment.requirements, *extra], check=True, capture_output=True, text=True)
+        subprocess.run([*pip, *wanted.split()], check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
-        return None, f"pip could not make it: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        return None, f"not installable: {(error.stderr.strip().splitlines() or ['pip gave no reason'])[-1]}"
     obstacle = _works(python, environment)
-    return (None, f"installed, but: {obstacle}") if obstacle else (python, "")
+    if obstacle:
+        return None, f"installed, but it does not work: {obstacle}"
+    record.write_text(wanted, encoding="utf-8")
+    return python, ""

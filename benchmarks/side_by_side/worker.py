@@ -3,7 +3,8 @@
     python -m benchmarks.side_by_side.worker SIDE THREADS MEMORY_LIMIT_GB
 
 Commands: ``setup`` (make the inputs and the modules of a case), ``time`` (run a task so many times), ``outputs`` (run
-it once and write the results), ``memory`` (the process's largest resident size), ``quit``. A command that fails is
+it once and write the results), ``run_memory`` (run it once and see how much the process grows), ``memory`` (the
+process's largest resident size), ``quit``. A command that fails is
 answered with ``{"error": ...}``. A worker may allocate no more than its limit, so that a case that does not fit is an
 error of this process and not the end of the machine.
 """
@@ -11,6 +12,7 @@ error of this process and not the end of the machine.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import importlib.metadata
@@ -21,6 +23,7 @@ import resource
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +56,7 @@ class Worker:
             "versions": {**versions, "torch": self.torch.__version__},
             "notes": getattr(self.side, "NOTES", ""),
             "threads": self.torch.get_num_threads(),
-            "resident_mb": _resident_mb(),
+            "resident_mb": _resident_mb(peak=False),
         }
 
     def setup(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +71,14 @@ class Worker:
         sum_ = problems.checksum(arrays)
         dtype = getattr(self.torch, command["dtype"])
         start = time.perf_counter()
-        self.tasks = self.side.build(case, arrays, dtype, self.device)
-        return {"tasks": sorted(self.tasks), "checksum": sum_, "setup_s": time.perf_counter() - start}
+        built = self.side.build(case, arrays, dtype, self.device)
+        self.tasks = {name: task for name, task in built.items() if not isinstance(task, str)}
+        return {
+            "tasks": sorted(self.tasks),
+            "absent": {name: reason for name, reason in built.items() if isinstance(reason, str)},
+            "checksum": sum_,
+            "setup_s": time.perf_counter() - start,
+        }
 
     def _wait(self) -> None:
         if self.device == "cuda":
@@ -102,23 +111,62 @@ class Worker:
         np.savez(command["file"], **arrays)
         return {"names": list(arrays)}
 
+    def release(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Forget inputs and modules."""
+        self.tasks = {}
+        gc.collect()
+        return {}
+
     def call(self, command: dict[str, Any]) -> dict[str, Any]:
         """Call a function of the side by name, with keyword arguments."""
         return {"value": getattr(self.side, command["function"])(**command.get("arguments", {}))}
 
-    def memory(self, _: dict[str, Any]) -> dict[str, Any]:
-        """The largest resident size so far."""
-        scale = 1 if platform.system() == "Darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
-        answer = {"peak_mb": peak}
+    def run_memory(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Run a task once; by how many MB the process (on a GPU: its device memory) was larger than before."""
+        task = self.tasks[command["task"]]
+        gc.collect()
         if self.device == "cuda":
-            answer["device_peak_mb"] = self.torch.cuda.max_memory_allocated() / 1e6
-        return answer
+            prepared = task.prepare()
+            self._wait()
+            self.torch.cuda.reset_peak_memory_stats()
+            before = self.torch.cuda.memory_allocated()
+            result = task.run(prepared)
+            self._wait()
+            del result
+            return {"extra_mb": (self.torch.cuda.max_memory_allocated() - before) / 1e6}
+        if not _forget_peak():
+            return {"extra_mb": None}
+        before_mb = _resident_mb(peak=False)
+        result = task.run(task.prepare())
+        del result
+        return {"extra_mb": _resident_mb(peak=True) - before_mb}
+
+    def memory(self, _: dict[str, Any]) -> dict[str, Any]:
+        """The process's largest resident size so far."""
+        return {"peak_mb": _resident_mb(peak=True)}
 
 
-def _resident_mb() -> float:
+def _resident_mb(peak: bool) -> float:
+    """Resident size in MB (10⁶ bytes), now or its largest since the last `_forget_peak`."""
+    status = Path("/proc/self/status")
+    if status.exists():  # not getrusage: what it says begins with the size of the process that started this one
+        name = "VmHWM:" if peak else "VmRSS:"
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024 / 1e6
     scale = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+
+
+def _forget_peak() -> bool:
+    """Let the largest resident size start again from now; return whether this system can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return False
+    return True
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from ase import Atoms
 
 import equitools
+from benchmarks.side_by_side import planned
 from benchmarks.side_by_side.calculator import calculator_task
 from benchmarks.side_by_side.tasks import Task
 from equitools.graph import Graph
@@ -48,25 +48,23 @@ def graph_of(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, d
     return graph.to(device=device) if device != "cpu" else graph
 
 
-def inference_paths(model: torch.nn.Module, graph: Graph) -> dict[str, Callable[[], dict[str, torch.Tensor]]]:  # noqa: ARG001
-    """Return evaluators beside autograd, by the name of their task.
-
-    The slot of the inference path: ``{"inference": ..., "inference_tabulated": ...}``, each returning ``energy`` and
-    ``forces``. Peers are timed with their only evaluator beside each.
-    """
-    return {}
-
-
 def _numbers(result: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: result[name].detach().cpu().numpy() for name in ("energy", "forces")}
 
 
-def _evaluate(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task]:
+def _evaluate(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task | str]:
     model = potential(case).to(device=device, dtype=dtype).eval().requires_grad_(False)
     graph = graph_of(case, arrays, dtype, device)
-    tasks = {"energy_forces": Task(lambda _: model(graph, forces=True, stress=False), _numbers)}
-    for name, evaluator in inference_paths(model, graph).items():
-        tasks[name] = Task(lambda _, run=evaluator: run(), _numbers)
+    tasks: dict[str, Task | str] = {
+        "energy_forces": Task(lambda _: model(graph, forces=True, stress=False), _numbers),
+    }
+    for name, radial in (("inference", "exact"), ("inference_tabulated", "tabulated")):
+        try:
+            evaluator = planned.inference(model, radial)
+        except planned.NotThere as note:
+            tasks[name] = str(note)
+        else:
+            tasks[name] = Task(lambda _, run=evaluator: run(graph), _numbers)
     return tasks
 
 
@@ -105,6 +103,6 @@ def parameters(case: dict[str, Any]) -> int:
 _BUILDERS = {"evaluate": _evaluate, "calculator": _calculator, "train": _train}
 
 
-def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task]:
+def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task | str]:
     """Return the tasks of a case."""
     return _BUILDERS[case["kind"]](case, arrays, dtype, device)
