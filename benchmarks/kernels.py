@@ -25,6 +25,7 @@ from benchmarks.side_by_side.driver import OURS, WorkerError
 from benchmarks.side_by_side.session import Problems, Run, Session, arguments
 
 TASKS = ("forward", "forward_backward", "double_backward")
+RADIAL_PEERS = ("equitools unfused", "e3nn", "cuequivariance")
 CONVOLUTION_PEERS = ("e3nn", "e3nn compiled", "cuequivariance", "openequivariance")
 
 
@@ -86,18 +87,20 @@ def conv_64_l2(run: Run) -> None:
 
 def radial_128_l2(run: Run) -> None:
     """The same with the last layer of the radial network."""
-    _convolution(run, 2, 3, 16 if run.quick else 128, 400 if run.quick else 4000, kind="radial")
+    _convolution(run, 2, 3, 16 if run.quick else 128, 400 if run.quick else 4000, kind="radial", peers=RADIAL_PEERS)
 
 
 def radial_64_l2(run: Run) -> None:
     """The same with the last layer of the radial network."""
-    _convolution(run, 2, 2, 16 if run.quick else 64, 400 if run.quick else 4000, kind="radial")
+    _convolution(run, 2, 2, 16 if run.quick else 64, 400 if run.quick else 4000, kind="radial", peers=RADIAL_PEERS)
 
 
 def _harmonics(run: Run, lmax: int) -> None:
     case = {"kind": "sh", "lmax": lmax, "vectors": 1000 if run.quick else 50_000, "seed": 0}
 
-    run.compare(case, TASKS, run.sides("sphericart", "e3nn"), finish=_against_roofline(run, counts.harmonics_counts(case)))
+    run.compare(
+        case, TASKS, run.sides("sphericart", "e3nn"), finish=_against_roofline(run, counts.harmonics_counts(case))
+    )
 
 
 def sh_l3(run: Run) -> None:
@@ -126,7 +129,7 @@ def _contraction(run: Run, irreps_out: str) -> None:
 
 
 def _contraction_weights(run: Run, case: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return random weights of the peer (``theirs``), the same function's weights in our basis (``ours``), and the map."""
+    """Return random weights of the peer (``theirs``), the same in our basis (``ours``), and the map between them."""
     rng = np.random.default_rng(case["seed"])
     shared = {key: case[key] for key in ("irreps_in", "irreps_out", "correlation")}
     bases: dict[str, dict[str, np.ndarray]] = {}
@@ -202,16 +205,23 @@ def conv_gpu(run: Run) -> None:
     """160 000 edges, 53 a node, on a GPU."""
     if run.session.options.device == "cuda":
         _convolution(run, 2, 3, 128, 160_000, neighbours=53)
-        _convolution(run, 2, 3, 128, 160_000, neighbours=53, kind="radial", label="radial layer fused")
+        _convolution(
+            run, 2, 3, 128, 160_000, neighbours=53, kind="radial", peers=RADIAL_PEERS, label="radial layer fused"
+        )
 
 
 def imports(run: Run) -> None:
     """Import time beyond torch's own."""
     if run.first:
-        repetitions = 2 if run.quick else 7
-        for side, statement in ((OURS, "import equitools"), ("e3nn", "import e3nn.o3")):
-            seconds = machine.import_seconds(statement, repetitions)
-            run.session.add(run.problem, {"side": side, "statement": statement, "seconds": seconds})
+        statements = {
+            OURS: "import equitools",
+            "equitools, potentials and layers loaded": "import equitools.models, equitools.nn",
+            "equitools, everything that is imported lazily": "import equitools.integrations.ase, equitools.models",
+            "e3nn": "import e3nn.o3",
+        }
+        for label, statement in statements.items():
+            seconds = machine.import_seconds(statement, 2 if run.quick else 7)
+            run.session.add(run.problem, {"label": label, "statement": statement, "seconds": seconds})
 
 
 PROBLEMS: Problems = {

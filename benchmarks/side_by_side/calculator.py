@@ -1,4 +1,4 @@
-"""One step of an ASE calculator, as molecular dynamics asks for it: whatever the calculator does about neighbours is in it."""
+"""One step of an ASE calculator, as dynamics asks for it: what the calculator does about neighbours is in it."""
 
 from __future__ import annotations
 

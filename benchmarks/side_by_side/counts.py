@@ -30,7 +30,13 @@ def plan_of(case: dict[str, Any]) -> TensorProductPlan:
 def complete(case: dict[str, Any]) -> dict[str, Any]:
     """Return a convolution's case with what follows from its irreps."""
     plan = plan_of(case)
-    return {**case, "irreps_mid": str(plan.irreps_out), "weight_numel": plan.weight_numel, "paths": len(plan.paths)}
+    return {
+        **case,
+        "irreps_mid": str(plan.irreps_out),
+        "weight_numel": plan.weight_numel,
+        "paths": len(plan.paths),
+        "path_order": list(plan.order),
+    }
 
 
 def couplings(case: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ OURS = "equitools"
 #: Side → environment and module in `benchmarks.side_by_side.sides`.
 SIDES = {
     OURS: ("", "ours"),
+    "equitools unfused": ("", "ours_unfused"),
     "e3nn": ("", "e3nn_eager"),
     "e3nn compiled": ("", "e3nn_compiled"),
     "cuequivariance": ("cuequivariance", "cuequivariance_torch_side"),
@@ -53,7 +54,7 @@ class Client:
             "PYTHONPATH": str(ROOT),
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
         }
-        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
             [str(python), "-m", "benchmarks.side_by_side.worker", module, count, str(limit_gb)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=ROOT, env=variables,

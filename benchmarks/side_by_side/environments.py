@@ -89,7 +89,17 @@ def find(name: str, install: bool = True, device: str = "cpu") -> tuple[Path | N
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, text=True)
         borrowed = _purelib(python) / "borrowed.pth"
         borrowed.write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--retries", "1", "install", "--quiet", "--no-deps"]
+        pip = [
+            str(python),
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--retries",
+            "1",
+            "install",
+            "--quiet",
+            "--no-deps",
+        ]
         # Not what the lender has already: pip sees borrowed packages as installed and leaves them alone.
         subprocess.run([*pip, *wanted.split()], check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:

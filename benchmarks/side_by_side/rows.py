@@ -112,9 +112,7 @@ def measure(
         yield row
 
 
-def _give_up(
-    team: Team, side: str, reason: str, known: dict[str, list[str]], notes: dict[str, dict[str, str]]
-) -> None:
+def _give_up(team: Team, side: str, reason: str, known: dict[str, list[str]], notes: dict[str, dict[str, str]]) -> None:
     """Drop a side for the rest of a case if its worker had to start anew, so that its inputs are gone."""
     notes.setdefault(side, {})["*"] = shorten(reason)
     if not team.holds(side):
@@ -130,4 +128,4 @@ def _memory(team: Team, side: str, task: str) -> float | None:
 
 def slim(case: dict[str, Any]) -> dict[str, Any]:
     """Return a case without what is only for the workers."""
-    return {key: value for key, value in case.items() if key not in ("file", "irreps_mid", "reference")}
+    return {key: value for key, value in case.items() if key not in ("file", "irreps_mid", "path_order", "reference")}

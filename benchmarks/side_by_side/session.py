@@ -27,13 +27,28 @@ def arguments(description: str, problems: Problems) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=f"{description}\nproblems:\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="small inputs, few rounds: does it run? Writes .bench/NAME.json")
-    parser.add_argument("--only", action="append", choices=list(problems), metavar="PROBLEM", help="may be repeated; the others' results stay")
+    parser.add_argument(
+        "--quick", action="store_true", help="small inputs, few rounds: does it run? Writes .bench/NAME.json"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(problems),
+        metavar="PROBLEM",
+        help="may be repeated; the others' results stay",
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=None, help="numbers of threads; default 1 2")
     parser.add_argument("--peers", nargs="*", choices=[s for s in SIDES if s != OURS], help="default: all")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: the main thread's processor time, for --threads 1 on a busy machine")
-    parser.add_argument("--seconds", type=float, default=None, help="for each side and task, about; default 5, quick 0.2")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: the main thread's processor time, for --threads 1 on a busy machine",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=None, help="for each side and task, about; default 5, quick 0.2"
+    )
     parser.add_argument("--no-install", action="store_true", help="make no environments")
     parser.add_argument("--output", type=Path, help="the result file; default benchmarks/results/NAME.json")
     found = parser.parse_args()  # fmt: skip
@@ -83,7 +98,7 @@ class Run:
         dtype: str = "float32",
         exact: Any = None,
         seconds: float = 0.0,
-        finish: Callable[[dict[str, Any]], None] = lambda row: None,
+        finish: Callable[[dict[str, Any]], None] = lambda _: None,
         **more: Any,
     ) -> list[dict[str, Any]]:
         """Measure a case and keep its rows.
@@ -102,7 +117,9 @@ class Run:
         case = {**case, "device": options.device}
         if exact is None:
             exact = dict.fromkeys(sides, exact_outputs(self.team, case, tasks))
-        rounds, least = (3, min(options.seconds, seconds or options.seconds)) if self.quick else (15, seconds or options.seconds)
+        rounds, least = (
+            (3, min(options.seconds, seconds or options.seconds)) if self.quick else (15, seconds or options.seconds)
+        )
         rows = []
         for row in measure(
             self.team, case, tasks, sides, dtype=dtype, seconds=least, rounds=rounds, clock=options.clock, exact=exact
@@ -162,7 +179,7 @@ class Session:
             for threads in self.options.threads:
                 print(f"— {threads} thread{'s' * (threads > 1)}: the machine's limits …", flush=True)
                 self.result["machine"][str(threads)] = _rounded(
-                    machine.measure(threads, 16 if self.options.quick else 400)
+                    machine.measure(threads, 100 if self.options.quick else 400)
                 )
                 with Team(threads, not self.options.no_install, self.options.device) as team:
                     for name in wanted:

@@ -183,7 +183,7 @@ def main() -> None:
 
     try:
         worker = Worker(side, threads)
-    except Exception as error:  # noqa: BLE001 - told to the driver, whatever it is
+    except Exception as error:  # told to the driver, whatever it is
         answer({"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()})
         return
     answer(worker.hello({}))
@@ -193,7 +193,7 @@ def main() -> None:
             return
         try:
             answer(getattr(worker, command["do"])(command))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
             answer({"error": f"{type(error).__name__}: {error}"[:500], "trace": traceback.format_exc()})
 
 

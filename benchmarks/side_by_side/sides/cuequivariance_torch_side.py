@@ -49,6 +49,12 @@ def _group(arrays: dict[str, Any]) -> type:
     return E3nn
 
 
+def _reorder(weight: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Permute the paths of weights ``[rows, paths · channels]``."""
+    blocks = weight.reshape(len(weight), len(order), -1)
+    return np.ascontiguousarray(blocks[:, order]).reshape(weight.shape)
+
+
 def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task]:
     """Return the tasks of a case."""
     if case["kind"] not in ("conv", "radial"):
@@ -64,8 +70,10 @@ def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, devi
     )  # fmt: skip
     if module.weight_numel != case["weight_numel"]:
         raise ValueError(f"cuequivariance has {module.weight_numel} weights, the case {case['weight_numel']}")
+    order = np.array(case["path_order"])  # its weights lie in the order of the output's blocks
     arrays = {
         **arrays,
+        "weight": _reorder(arrays["weight"], order),
         "x": problems.mul_ir_to_ir_mul(arrays["x"], irreps_in),
         "cotangent": problems.mul_ir_to_ir_mul(arrays["cotangent"], irreps_mid),
     }
@@ -77,6 +85,8 @@ def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, devi
 
     def canonical(name: str, tensor: torch.Tensor) -> np.ndarray:
         values = tensor.detach().cpu().numpy()
+        if name == "weight":
+            return _reorder(values, np.argsort(order))
         columns = {"out": irreps_mid, "x": irreps_in}.get(name)
         return values if columns is None else problems.ir_mul_to_mul_ir(values, columns)
 

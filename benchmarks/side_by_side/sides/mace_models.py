@@ -1,4 +1,4 @@
-"""mace-torch's network with the hyperparameters of ours: energy and forces, a step of its calculator, a training step."""
+"""mace-torch's network with the hyperparameters of ours: energy and forces, a calculator's step, a training step."""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ def _block(values: torch.Tensor, irreps_out: str, block: int) -> torch.Tensor:
     return values[:, sum(dims[:block]) : sum(dims[: block + 1])]
 
 
-def _convolution(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task | str]:
+def _convolution(
+    case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str
+) -> dict[str, Task | str]:
     irreps_in, irreps_mid = problems.parse(case["irreps_in"]), problems.parse(case["irreps_mid"])
     arrays = {
         **arrays,
@@ -60,8 +62,8 @@ def _convolution(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtyp
         columns = {"out": irreps_mid, "x": irreps_in}.get(name)
         return values if columns is None else problems.ir_mul_to_mul_ir(values, columns)
 
-    reference = case.get("reference", False)
-    if case["kind"] == "conv" or reference:
+    unfused = case.get("reference", False) or case.get("unfused", False)
+    if case["kind"] == "conv" or unfused:
         module: Any = TensorProductConv(case["irreps_in"], case["irreps_edge"], case["irreps_out"], layout="ir_mul")
         if (str(module.irreps_out), module.weight_numel) != (case["irreps_mid"], case["weight_numel"]):
             raise ValueError(f"the plan gives {module.irreps_out}, the case says {case['irreps_mid']}")
@@ -77,7 +79,7 @@ def _convolution(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtyp
         x, edge_attr, weight = inputs["x"], inputs["edge_attr"], inputs["weight"]
         if case["kind"] == "conv":
             return module(x, edge_attr, weight, edge_index, nodes)
-        if reference:
+        if unfused:
             return module(x, edge_attr, inputs["hidden"] @ weight, edge_index, nodes)
         return module(x, edge_attr, inputs["hidden"], weight, edge_index, nodes)
 
@@ -95,7 +97,9 @@ def _harmonics(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype,
     return derivative_tasks(function, inputs, cotangent, "vectors", weighted=True)
 
 
-def _contraction(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task | str]:
+def _contraction(
+    case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str
+) -> dict[str, Task | str]:
     channels = case["channels"]
     wide_in = [(channels, degree, parity) for _, degree, parity in problems.parse(case["irreps_in"])]
     wide_out = [(channels, degree, parity) for _, degree, parity in problems.parse(case["irreps_out"])]
