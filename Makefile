@@ -7,6 +7,7 @@
 #   make lint        ruff, types, spelling, the import contract
 #   make docs        the documentation, warnings as errors, in docs/_build/html
 #   make bench       the measured tables: writes benchmarks/results and redraws what is rendered from them
+#   make bench-kernels  of these, kernels and networks beside other libraries (an hour; the machine should be idle)
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -17,7 +18,7 @@ TORCH ?= torch==2.13.0
 WORKERS ?= 2
 NATIVE := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 
-.PHONY: setup demo test test-slow test-e3nn04 lint docs bench clean
+.PHONY: setup demo test test-slow test-e3nn04 lint docs bench bench-kernels clean
 
 setup: $(VENV)/.installed
 
@@ -64,10 +65,15 @@ docs: setup
 	$(PY) -m sphinx --quiet -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: setup
+bench: bench-kernels
 	$(PY) benchmarks/acac.py
 	$(PY) benchmarks/copper.py
 	$(PY) benchmarks/demo.py
+	$(PY) benchmarks/render.py
+
+bench-kernels: setup
+	$(PY) benchmarks/kernels.py
+	$(PY) benchmarks/model_step.py
 	$(PY) benchmarks/render.py
 
 clean:

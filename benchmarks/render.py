@@ -16,10 +16,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
+from benchmarks.side_by_side import report
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "generated" / "results.md"
+COMPARISONS = ROOT / "docs" / "generated" / "benchmarks.md"
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -124,6 +126,11 @@ def main() -> int:
         images = "\n\n".join(f"![{image}](images/{image})" for image in pictures[name])
         sections.append(f"## {name}\n\n{text}\n\n{images}")
     write_text(PAGE, "\n\n".join(sections) + "\n")
+    write_text(
+        COMPARISONS,
+        report.page(load("kernels"), load("model_step"), (load("kernels_cuda"), load("model_step_cuda")))
+        + report.time_to_accuracy(load("time_to_accuracy")),
+    )
     if wanted != readme:
         write_text(README, wanted)
     return 0

@@ -6,6 +6,7 @@ for the table.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +28,11 @@ def radial_convolution(irreps_in: str, irreps_edge: str, irreps_out: str) -> Cal
     It is called as ``(x, edge_attr, hidden, weight, edge_index, num_nodes)`` with hidden ``[E, K]`` and weight
     ``[K, weight_numel]``: the same as the convolution weighted with ``hidden @ weight``.
     """
-    found = getattr(equitools.nn, "RadialTensorProductConv", None)
-    if found is None:
-        raise NotThere(f"equitools.nn.RadialTensorProductConv is {ABSENT}")
-    return found(irreps_in, irreps_edge, irreps_out, layout="ir_mul")
+    function = getattr(equitools.ops, "radial_tensor_product_conv", None)
+    if function is None:
+        raise NotThere(f"equitools.ops.radial_tensor_product_conv is {ABSENT}")
+    plan = equitools.ops.TensorProductPlan(irreps_in, irreps_edge, irreps_out)
+    return functools.partial(function, plan)
 
 
 def inference(potential: torch.nn.Module, radial: str) -> Callable[[Any], dict[str, torch.Tensor]]:

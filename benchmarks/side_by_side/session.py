@@ -172,9 +172,10 @@ class Session:
         """Write the file whole."""
         save(self.name, self.command, self.result, self.path)
 
-    def run(self, problems: Problems) -> int:
-        """Run the problems; return the exit code."""
-        wanted = self.options.only or list(problems)
+    def run(self, problems: Problems, not_quick: Sequence[str] = ()) -> int:
+        """Run the problems, without some of them where a quick run asks for none by name; return the exit code."""
+        skipped = not_quick if self.options.quick else ()
+        wanted = self.options.only or [name for name in problems if name not in skipped]
         try:
             for threads in self.options.threads:
                 print(f"— {threads} thread{'s' * (threads > 1)}: the machine's limits …", flush=True)
