@@ -75,6 +75,7 @@ def _ratios(kernels: Result) -> bool:
                 ticks.append(((start + position - 1) / 2, words))
             position += 0.8
         axis.set_yscale("log")
+        axis.set_ylim(bottom=0.5)
         axis.axhline(1, color=COLOURS[OURS], linewidth=1)
         axis.set_xticks([place for place, _ in ticks], [words for _, words in ticks], fontsize=7)
         axis.set_ylabel("peer's time / ours")
@@ -137,6 +138,8 @@ def _scaling(kernels: Result) -> bool:
         axis.set_yscale("log")
         if name != "scaling_degree":
             axis.set_xscale("log", base=10 if name == "scaling_edges" else 2)
+        else:
+            axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlabel(label)
     axes[0, 0].set_ylabel("µs an edge, one thread")
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
@@ -146,12 +149,16 @@ def _scaling(kernels: Result) -> bool:
 
 def _models(model: Result) -> bool:
     wanted = (
-        ("water_fp32", "energy_forces", "water fp32\nautograd"), ("water_fp32", "inference", "water fp32\ninference"),
-        ("water_fp32", "inference_tabulated", "water fp32\ntabulated"), ("water_fp64", "energy_forces", "water fp64\nautograd"),
-        ("water_fp64", "inference", "water fp64\ninference"), ("ethanol_fp32", "energy_forces", "ethanol fp32\nautograd"),
-        ("ethanol_fp32", "inference", "ethanol fp32\ninference"), ("calculator", "calculator_step", "calculator\nstep"),
+        ("water_fp32", "energy_forces", "water fp32\nautograd"),
+        ("water_fp32", "inference", "water fp32\ninference"),
+        ("water_fp32", "inference_tabulated", "water fp32\ntabulated"),
+        ("water_fp64", "energy_forces", "water fp64\nautograd"),
+        ("water_fp64", "inference", "water fp64\ninference"),
+        ("ethanol_fp32", "energy_forces", "ethanol fp32\nautograd"),
+        ("ethanol_fp32", "inference", "ethanol fp32\ninference"),
+        ("calculator", "calculator_step", "calculator\nstep"),
         ("training", "training_step", "training\nstep"),
-    )  # fmt: skip
+    )
     known = [(row, words) for name, task, words in wanted for row in rows_of(model, name, task=task, threads=1)]
     known = [(row, words) for row, words in known if median(row, OURS) is not None]
     if not known:

@@ -30,7 +30,8 @@ TITLES = {
     "scaling_degree": "Scaling over l",
 }
 TASKS = {
-    "forward": "forward", "forward_backward": "forward + backward", "forward_backward_x": "forward + backward (x alone)",
+    "forward": "forward", "forward_backward": "forward + backward",
+    "forward_backward_x": "forward + backward (x alone)",
     "backward": "backward", "double_backward": "double backward", "energy_forces": "by autograd",
     "inference": "inference, exact radials", "inference_tabulated": "inference, tabulated radials",
     "calculator_step": "step", "training_step": "step",
@@ -64,10 +65,10 @@ def _shortfall(target: Target) -> str:
 
 def _problem(name: str, record: dict[str, Any]) -> str:
     rows = [row for row in record["rows"] if "sides" in row]
-    sides = [OURS] + sorted({side for row in rows for side in row["sides"]} - {OURS})
+    sides = [OURS, *sorted({side for row in rows for side in row["sides"]} - {OURS})]
     lines = [
-        "| task | threads | " + " | ".join(sides) + " | error | limit |",
-        "|---|---|" + "---|" * len(sides) + "---|---|",
+        f"| task | threads | {' | '.join(sides)} | error | limit |",
+        f"|---|---|{'---|' * len(sides)}---|---|",
     ]
     notes: dict[str, str] = {}
     for row in rows:
@@ -86,13 +87,14 @@ def _problem(name: str, record: dict[str, Any]) -> str:
         limit = row.get("roofline")
         label = f"{row['label']}, " if "label" in row else ""
         lines.append(
-            f"| {label}{TASKS.get(row['task'], row['task'])} | {row['threads']} | " + " | ".join(cells)
-            + f" | {'–' if error is None else f'{error:.1e}'} | {_limit(limit)} |"
+            f"| {label}{TASKS.get(row['task'], row['task'])} | {row['threads']} | {' | '.join(cells)} "
+            f"| {'–' if error is None else f'{error:.1e}'} | {_limit(limit)} |"
         )  # fmt: skip
     parts = [f"### {TITLES.get(name, name)}", "\n".join(lines)]
     if notes:
         parts.append("\n".join(f"- {note}" for note in notes))
-    parts.append(f"*{record['date']}, commit {record['commit']}*")
+    clock = ", by processor time" if any(row["clock"] == "cpu" for row in rows) else ""
+    parts.append(f"*{record['date']}, commit {record['commit']}{clock}*")
     return "\n\n".join(parts)
 
 
@@ -106,26 +108,23 @@ def _limit(limit: dict[str, Any] | None) -> str:
 
 
 def _memory(tables: list[Table]) -> str:
-    lines = ["| problem | task | dtype | side | MB |", "|---|---|---|---|---|"]
+    """By how much each process grows; and how large one is that does nothing else."""
+    lines = ["| problem | task | equitools, MB | peers, MB |", "|---|---|---|---|"]
     for table in tables:
         for name, record in table["result"]["problems"].items():
             for row in record["rows"]:
-                if "memory" in row:
-                    lines += [
-                        f"| {row['label']} (whole process) | {TASKS.get(row['task'], row['task'])} | {row['dtype']} | {side} "
-                        f"| {number(found['peak_mb']) if 'peak_mb' in found else found['note']} |"
-                        for side, found in row["memory"].items()
-                    ]
-                elif (
-                    name.startswith(("conv", "radial", "contraction", "sh", "water", "training"))
-                    and row["threads"] == 1
-                ):
-                    lines += [
-                        f"| {TITLES.get(name, name)} | {TASKS.get(row['task'], row['task'])} | {row['dtype']} | {side} "
-                        f"| + {number(found['extra_mb'])} |"
-                        for side, found in row["sides"].items()
-                        if found.get("extra_mb") is not None
-                    ]
+                whole = "memory" in row
+                if not whole and ("sides" not in row or row["threads"] != 1 or name.startswith("scaling")):
+                    continue
+                found = {
+                    side: figures_.get("peak_mb" if whole else "extra_mb")
+                    for side, figures_ in (row["memory"] if whole else row["sides"]).items()
+                }
+                texts = {side: ("" if whole else "+ ") + number(mb) for side, mb in found.items() if mb is not None}
+                if OURS in texts:
+                    peers = ", ".join(f"{side} {text}" for side, text in texts.items() if side != OURS)
+                    problem = f"whole process, water, {row['dtype']}" if whole else TITLES.get(name, name)
+                    lines.append(f"| {problem} | {TASKS.get(row['task'], row['task'])} | {texts[OURS]} | {peers} |")
     return "\n".join(lines)
 
 
@@ -140,7 +139,8 @@ def _machine(table: Table) -> str:
         )
         lines.append(
             f"| {threads} | {fma} | {number(found['gemm_gflops'])} / {number(found['gemm64_gflops'])} GFLOP/s "
-            f"| {number(found['read_gbs'])} GB/s | {number(found['copy_gbs'])} GB/s | {number(found['triad_gbs'])} GB/s |"
+            + "".join(f"| {number(found[f'{name}_gbs'])} GB/s " for name in ("read", "copy", "triad"))
+            + "|"
         )
     return "\n".join(lines)
 

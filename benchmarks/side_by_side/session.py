@@ -199,9 +199,14 @@ class Session:
 
 def _revision() -> dict[str, str]:
     """Return date and commit of what is measured."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)
-    return {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": done.stdout.strip() or "unknown"}
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+
+    commit = git("rev-parse", "--short", "HEAD").stdout.strip() or "unknown"
+    changed = git("diff", "--quiet", "HEAD", "--", "csrc", "equitools", "setup.py").returncode == 1
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"date": date, "commit": commit + " with changes" * changed}
 
 
 def _rounded(value: Any) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.side_by_side.driver import OURS
 
 Result = dict[str, Any]
-#: symmetrix is not published on PyPI. On the machine of shared/design/BASELINES.md it took 671 ms for the water box in
-#: float64 with one thread, where mace-torch took 6048 ms; so three times its speed is three times this ratio to mace-torch.
+#: symmetrix is not published on PyPI. On another machine it took 671 ms for the water box in float64 with one thread,
+#: where mace-torch took 6048 ms; so three times its speed is three times this ratio to mace-torch.
 SYMMETRIX_OVER_MACE = 6048 / 671
 
 

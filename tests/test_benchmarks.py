@@ -1,0 +1,168 @@
+"""The comparisons run, count operations rightly, and their page says what the result files say. No test judges a time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.side_by_side import counts, environments, planned, problems, report, rows
+from benchmarks.side_by_side.driver import OURS, errors_of, shorten
+from benchmarks.side_by_side.targets import gpu_targets, rows_of, targets
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _run(script: str, output: Path, *words: str) -> dict[str, Any]:
+    command = [sys.executable, f"benchmarks/{script}.py", "--quick", "--no-install", "--output", str(output), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+def _check_rows(table: dict[str, Any], problem: str) -> None:
+    found = table["result"]["problems"][problem]["rows"]
+    assert found
+    for row in found:
+        for side, figures in row.get("sides", {}).items():
+            assert "note" in figures or figures["wall_ms"]["count"] >= 1, (problem, side)
+            assert figures.get("error", 0.0) < 1e-4, (problem, row["task"], side)
+
+
+def test_operations_of_the_convolution_are_counted_as_by_hand() -> None:
+    case = {
+        "kind": "conv", "irreps_in": "128x0e+128x1o+128x2e", "irreps_edge": "0e+1o+2e+3o",
+        "irreps_out": "0e+1o+2e+3o", "edges": 1,
+    }  # fmt: skip
+    assert counts.complete(case)["paths"] == 17
+    found = counts.floor_counts(case)
+    assert found["forward"] == {"flop": (2 * 187 + 71) * 128 + 2 * 215, "bytes": 4 * (17 * 128 + 9 * 128 + 16)}
+    assert found["backward"] == {"flop": (6 * 187 + 3 * 71) * 128, "bytes": 8 * (17 * 128 + 9 * 128 + 16)}
+    radial = counts.floor_counts({**case, "kind": "radial", "hidden": 64})
+    assert radial["forward"]["flop"] - found["forward"]["flop"] == 2 * 64 * 17 * 128
+    assert radial["forward"]["bytes"] == 4 * (64 + 9 * 128 + 16)
+
+
+def test_the_binding_limit() -> None:
+    limits = {"gflops": 100.0, "gbs": 10.0}
+    memory = counts.against_roofline({"flop": 1e9, "bytes": 1e9}, 200.0, limits)
+    assert memory["binding"] == "memory"
+    assert memory["fraction"] == pytest.approx(0.5)
+    work = counts.against_roofline({"flop": 1e11, "bytes": 1e9}, 2000.0, limits)
+    assert work["binding"] == "operations"
+    assert work["fraction"] == pytest.approx(0.5)
+    assert work["gflops"] == pytest.approx(50.0)
+
+
+def test_layouts_are_undone() -> None:
+    irreps = problems.parse("3x0e+2x1o+4x2e")
+    array = np.random.default_rng(0).standard_normal((5, problems.dimension("3x0e+2x1o+4x2e")))
+    there = problems.mul_ir_to_ir_mul(array, irreps)
+    assert not np.array_equal(there, array)
+    np.testing.assert_array_equal(problems.ir_mul_to_mul_ir(there, irreps), array)
+
+
+def test_errors_are_relative_to_the_largest_number() -> None:
+    exact = {"a": np.array([1.0, -4.0]), "b": np.zeros(2)}
+    values = {"a": np.array([1.0, -3.0]), "b": np.array([0.0, 0.5])}
+    assert errors_of(values, exact) == {"a": 0.25, "b": 0.5}
+    assert shorten("NotImplementedError: no\nsecond line") == "no"
+
+
+def test_a_peer_that_cannot_be_had_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    python, reason = environments.find("sphericart", install=False)
+    assert python is None
+    assert "not installed" in reason
+    assert environments.find("")[0] == Path(sys.executable)
+
+
+def test_what_is_not_in_this_version_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    import equitools
+
+    monkeypatch.delattr(equitools.ops, "radial_tensor_product_conv", raising=False)
+    with pytest.raises(planned.NotThere, match="not in this version"):
+        planned.radial_convolution("4x0e", "0e", "0e")
+
+
+def _table(problem_rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    machine = {
+        "gemm_gflops": 1.0, "gemm64_gflops": 1.0, "read_gbs": 1.0, "copy_gbs": 1.0, "triad_gbs": 1.0, "gflops": 1.0, "gbs": 1.0,
+    }  # fmt: skip
+    return {
+        "name": "kernels", "command": "python benchmarks/kernels.py", "date": "2026-01-01", "processor": "a processor",
+        "result": {
+            "complete": False, "machine": {"1": machine}, "versions": {OURS: {"equitools": "0"}},
+            "problems": {
+                name: {"date": "2026-01-01", "commit": "abc", "rows": found} for name, found in problem_rows.items()
+            },
+        },
+    }  # fmt: skip
+
+
+def _row(task: str, threads: int, ours: float, **peers: float) -> dict[str, Any]:
+    def times(value: float) -> dict[str, Any]:
+        return {"wall_ms": {"median": value, "q25": value, "q75": value, "min": value, "count": 1}, "extra_mb": 1.0}
+
+    sides = {OURS: times(ours), **{side: {**times(t), "ratio": t / ours} for side, t in peers.items()}}
+    return {"task": task, "threads": threads, "dtype": "float32", "clock": "wall", "case": {}, "sides": sides}
+
+
+def test_targets_stand_beside_what_was_measured() -> None:
+    table = _table(
+        {
+            "conv_128_l2": [
+                _row("forward", 1, 2.0, e3nn=100.0),
+                _row("forward", 2, 1.0, e3nn=50.0),
+                _row("double_backward", 1, 2.0, e3nn=20.0),
+            ],
+            "imports": [{"label": OURS, "statement": "import equitools", "seconds": 0.1}],
+        }
+    )
+    found = {(t.problem.split()[0], t.peer, t.quantity): t for t in targets(table["result"], None)}
+    forward = found["convolution", "e3nn", "forward"]
+    assert (forward.wanted, forward.measured, forward.reached) in {(40, 50.0, True), (20, None, None)}
+    gain = found["convolution", "one thread", "two threads, forward"]
+    assert (gain.measured, gain.reached) == (2.0, True)
+    assert found["import", "torch", "time beyond torch's"].reached is True
+    assert found["training", "mace-torch", "acetylacetones"].reached is None
+    assert all(t.measured is None for t in gpu_targets(None, None))
+    assert rows_of(table["result"], "conv_128_l2", threads=2)[0]["sides"]["e3nn"]["ratio"] == 50.0
+
+
+def test_page_says_what_the_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.figures, "FOLDER", tmp_path)
+    rows_ = [_row("forward", 1, 2.0, e3nn=123.0), _row("double_backward", 1, 2.0, e3nn=20.0)]
+    rows_[0]["sides"]["cuequivariance"] = {"note": "not installable: no network"}
+    page = report.page(_table({"conv_128_l2": rows_}), None)
+    assert "123 (61.5×)" in page
+    assert "not installable: no network" in page
+    assert "**short by 2.5×**" in page
+    assert (tmp_path / "bench_ratios.png").exists()
+    assert "no results" in report.page(None, None)
+
+
+def test_rows_leave_out_what_is_for_workers_only() -> None:
+    assert rows.slim({"kind": "sh", "file": "x", "path_order": [1]}) == {"kind": "sh"}
+
+
+def test_kernels_run_beside_a_peer(tmp_path: Path) -> None:
+    table = _run("kernels", tmp_path / "kernels.json", "--only", "sh_l3", "--peers", "e3nn", "sphericart")
+    _check_rows(table, "sh_l3")
+    found = rows_of(table["result"], "sh_l3")
+    assert [row["task"] for row in found] == ["forward", "forward_backward", "double_backward"]
+    assert all("error" in row["sides"][OURS] and row["sides"]["e3nn"]["ratio"] > 0 for row in found)
+    assert set(table["result"]["machine"]) == {"1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["kernels", "model_step"])
+def test_every_problem_runs(script: str, tmp_path: Path) -> None:
+    table = _run(script, tmp_path / f"{script}.json")
+    assert len(table["result"]["problems"]) >= 6
+    for problem in table["result"]["problems"]:
+        _check_rows(table, problem)
