@@ -1,4 +1,4 @@
-"""The comparisons run, count operations rightly, and their page says what the result files say. No test judges a time."""
+"""The comparisons run, count operations rightly, and their page says what the result files say; no time is judged."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from benchmarks.side_by_side import counts, environments, planned, problems, report, rows
 from benchmarks.side_by_side.driver import OURS, errors_of, shorten
 from benchmarks.side_by_side.targets import gpu_targets, rows_of, targets
@@ -90,9 +91,8 @@ def test_what_is_not_in_this_version_is_a_note(monkeypatch: pytest.MonkeyPatch) 
 
 
 def _table(problem_rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    machine = {
-        "gemm_gflops": 1.0, "gemm64_gflops": 1.0, "read_gbs": 1.0, "copy_gbs": 1.0, "triad_gbs": 1.0, "gflops": 1.0, "gbs": 1.0,
-    }  # fmt: skip
+    names = ("gemm_gflops", "gemm64_gflops", "read_gbs", "copy_gbs", "triad_gbs", "gflops", "gbs")
+    machine = dict.fromkeys(names, 1.0)
     return {
         "name": "kernels", "command": "python benchmarks/kernels.py", "date": "2026-01-01", "processor": "a processor",
         "result": {
