@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from equitools.errors import IrrepsError, ShapeError
 from equitools.groups import Irreps, parse_irreps
 from equitools.nn.layout import check_features, check_layout
+from equitools.ops.irreps_linear import IrrepsLinearPlan, irreps_linear
 
 __all__ = ["Linear"]
 
@@ -52,6 +51,7 @@ class Linear(torch.nn.Module):
             raise IrrepsError(
                 f"A linear map from '{self.irreps_in}' to '{self.irreps_out}' is zero: no irrep is common to both."
             )
+        self.plan = IrrepsLinearPlan(self.irreps_in, self.irreps_out)
         leading = () if num_elements is None else (num_elements,)
         self.weights = torch.nn.ParameterDict()
         for key, count in self.fan_in.items():
@@ -65,35 +65,25 @@ class Linear(torch.nn.Module):
         check_features("x", x, self.irreps_in, next(iter(self.weights.values())))
         if (self.num_elements is None) != (species is None):
             raise ShapeError("Give the species exactly when the module was made with num_elements.")
-        mixed = {key: self._mix(self._gather(x, key), key, species) for key in self.fan_in}
-        if self.bias is not None and "0e" in mixed:
-            bias = self.bias if species is None else self.bias.index_select(0, species)
-            mixed["0e"] = mixed["0e"] + bias.unsqueeze(-2)
-        taken = dict.fromkeys(mixed, 0)
-        parts = []
+        rows = x.reshape(-1, self.irreps_in.dim)
+        out = irreps_linear(self.plan, rows, self._weight(), species, self.layout == "mul_ir")
+        if self.bias is not None and "0e" in self.fan_in:
+            out = out + self._offset(species)
+        return out.reshape(*x.shape[:-1], self.irreps_out.dim)
+
+    def _weight(self) -> Tensor:
+        """Return the weights of each element in one row, as the operation takes them."""
+        parts = [self.weights[key] for key, *_ in self.plan.keys]
+        rows = [p.flatten(-2) if self.num_elements is not None else p.reshape(1, -1) for p in parts]
+        return torch.cat(rows, -1) if len(rows) > 1 else rows[0]
+
+    def _offset(self, species: Tensor | None) -> Tensor:
+        """Return the bias of all columns; those of other irreps than ``0e`` are zero."""
+        assert self.bias is not None  # noqa: S101 - our own invariant
+        bias = self.bias if species is None else self.bias.index_select(0, species)
+        parts, start = [], 0
         for mul, ir in self.irreps_out:
-            key = str(ir)
-            if key not in mixed:
-                parts.append(x.new_zeros(*x.shape[:-1], mul * ir.dim))
-                continue
-            part = mixed[key].narrow(-1, taken[key], mul)  # [..., component, channel]
-            taken[key] += mul
-            parts.append((part if self.layout == "ir_mul" else part.transpose(-1, -2)).flatten(-2))
-        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-
-    def _gather(self, x: Tensor, key: str) -> Tensor:
-        parts = []
-        for (mul, ir), piece in zip(self.irreps_in, self.irreps_in.slices(), strict=True):
-            if str(ir) == key and mul:
-                part = x[..., piece]
-                if self.layout == "ir_mul":
-                    parts.append(part.unflatten(-1, (ir.dim, mul)))
-                else:
-                    parts.append(part.unflatten(-1, (mul, ir.dim)).transpose(-1, -2))
-        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-
-    def _mix(self, part: Tensor, key: str, species: Tensor | None) -> Tensor:
-        weight = self.weights[key] / math.sqrt(self.fan_in[key])
-        if species is None:
-            return part @ weight
-        return torch.bmm(part, weight.index_select(0, species))
+            scalar = str(ir) == "0e"
+            parts.append(bias[..., start : start + mul] if scalar else bias.new_zeros(*bias.shape[:-1], mul * ir.dim))
+            start += mul if scalar else 0
+        return torch.cat(parts, -1)
