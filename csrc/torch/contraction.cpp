@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../cpu/contraction.h"
+#include "functions.h"
 #include "common.h"
 
 namespace equitools {
@@ -280,6 +281,16 @@ std::tuple<Tensor, Tensor, Tensor> second(const Tensor& x_in, const Tensor& weig
 }
 
 }  // namespace
+
+Tensor symmetric_contraction(const Tensor& x, const Tensor& weight, const Tensor& species, const Tensor& program,
+                             const Tensor& values, int64_t dim_out) {
+  return value(x, weight, species, program, values, dim_out);
+}
+
+Tensor symmetric_contraction_backward(const Tensor& x, const Tensor& weight, const Tensor& species, const Tensor& grad,
+                                      const Tensor& program, const Tensor& values) {
+  return std::get<0>(gradient(x, weight, species, grad, program, values, true, false));
+}
 
 STABLE_TORCH_LIBRARY_FRAGMENT(equitools, m) {
   m.def(

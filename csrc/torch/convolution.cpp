@@ -5,6 +5,7 @@
 
 #include "../core/coupling_pattern.h"
 #include "../cpu/convolution.h"
+#include "functions.h"
 #include "common.h"
 #include "pages.h"
 #include "segments.h"
@@ -481,6 +482,21 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> radial_double_backward(
 }
 
 }  // namespace
+
+Tensor radial_tensor_product_conv(const Tensor& x, const Tensor& y, const Tensor& hidden, const Tensor& weight,
+                                  const Tensor& edge_index, int64_t num_nodes, int64_t dim_out, const ConvTensors& plan) {
+  return radial_forward(x, y, hidden, weight, edge_index, num_nodes, dim_out, plan.paths, plan.pairs, plan.entries,
+                        plan.coupling);
+}
+
+std::tuple<Tensor, Tensor, Tensor> radial_tensor_product_conv_backward(const Tensor& grad, const Tensor& x,
+                                                                       const Tensor& y, const Tensor& hidden,
+                                                                       const Tensor& weight, const Tensor& edge_index,
+                                                                       const ConvTensors& plan, bool need_x) {
+  auto [dx, dy, dh, dv] = radial_backward(grad, x, y, hidden, weight, edge_index, plan.paths, plan.pairs, plan.entries,
+                                          plan.coupling, need_x, true, true, false);
+  return {dx, dy, dh};
+}
 
 #define EQUITOOLS_TABLES "Tensor paths, Tensor pairs, Tensor entries, Tensor coupling"
 

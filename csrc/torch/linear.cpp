@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "functions.h"
 #include "segments.h"
 
 namespace equitools {
@@ -163,6 +164,11 @@ Tensor weight_grad(const Tensor& x, const Tensor& grad, const std::optional<Tens
 }
 
 }  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& species,
+              const std::vector<int64_t>& table, bool mul_ir, bool transposed) {
+  return apply(x, weight, species, table, mul_ir, transposed);
+}
 
 STABLE_TORCH_LIBRARY_FRAGMENT(equitools, m) {
   m.def("irreps_linear(Tensor x, Tensor weight, Tensor? species, int[] table, bool mul_ir) -> Tensor");

@@ -1,6 +1,7 @@
 #include <tuple>
 
 #include "../cpu/kernels.h"
+#include "functions.h"
 #include "common.h"
 
 namespace equitools {
@@ -84,6 +85,15 @@ std::tuple<Tensor, Tensor> vjp_vjp(const Tensor& vectors, const Tensor& grad, co
 }
 
 }  // namespace
+
+Tensor spherical_harmonics(const Tensor& vectors, int64_t lmax, bool normalize, int64_t normalization) {
+  return value(vectors, lmax, normalize, normalization);
+}
+
+Tensor spherical_harmonics_vjp(const Tensor& vectors, const Tensor& grad, int64_t lmax, bool normalize,
+                               int64_t normalization) {
+  return vjp(vectors, grad, lmax, normalize, normalization);
+}
 
 STABLE_TORCH_LIBRARY_FRAGMENT(equitools, m) {
   m.def("spherical_harmonics(Tensor vectors, int lmax, bool normalize, int normalization) -> Tensor");

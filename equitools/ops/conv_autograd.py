@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from equitools.ops import backend
+from equitools.ops.needed import needed
 
 __all__: list[str] = []
 
@@ -39,7 +40,7 @@ def _conv_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa
 
 
 def _conv_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    need = ctx.needs_input_grad[:3]
+    need = tuple(needed(ctx, i) for i in range(3))
     grads = _ops.tensor_product_conv_backward(grad, *ctx.saved_tensors, *need)
     return *(g if n else None for g, n in zip(grads, need, strict=True)), *(None,) * 7
 
@@ -84,9 +85,12 @@ def _differentiate(
     """Return the VJP of ``function(*inputs, *rest)``, which can be differentiated again."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
+        # None: an optional input that was not given. Views, because one input may have been computed from another, and
+        # only what the function itself does with each of them counts here.
         fresh = [
-            t if t is None or (again and t.requires_grad) else t.detach().requires_grad_() for t in inputs
-        ]  # None: an optional input that was not given
+            t if t is None else t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_()
+            for t in inputs
+        ]
         outputs = function(*fresh, *rest)
         used = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if c is not None and o.requires_grad]
         if not used:
@@ -114,7 +118,7 @@ def _radial_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # no
 
 
 def _radial_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    need = ctx.needs_input_grad[:4]
+    need = tuple(needed(ctx, i) for i in range(4))
     grads = _ops.radial_tensor_product_conv_backward(grad, *ctx.saved_tensors, *need)
     return *(g if n else None for g, n in zip(grads, need, strict=True)), *(None,) * 7
 
@@ -131,7 +135,7 @@ def _radial_double_backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tenso
     if all(c is None for c in wanted):
         return (None,) * 14
     a, b, ch = (_or_zeros(c, like) for c, like in zip(wanted[:3], (x, y, h), strict=True))
-    need_v = ctx.needs_input_grad[4]
+    need_v = needed(ctx, 4)
     grads = _ops.radial_tensor_product_conv_double_backward(a, b, ch, wanted[3], grad, x, y, h, v, *rest, need_v)
     return *grads[:4], grads[4] if need_v else None, *(None,) * 9
 

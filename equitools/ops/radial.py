@@ -72,7 +72,8 @@ def _third_order(
     """Return the VJP of the compiled second derivative, by differentiating the reference three times."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        inputs = [t if again and t.requires_grad else t.detach().requires_grad_() for t in (lengths, grad, cotangent)]
+        given = (lengths, grad, cotangent)  # views, because one of them may have been computed from another
+        inputs = [t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in given]
         values = bessel_basis_reference(inputs[0], *spec)
         (first,) = torch.autograd.grad(values, inputs[0], inputs[1], create_graph=True)
         second = torch.autograd.grad(first, inputs[:2], inputs[2], create_graph=True)

@@ -101,7 +101,9 @@ def _third_order(
     name = next(key for key, code in NORMALIZATIONS.items() if code == spec[2])
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        inputs = [t if again and t.requires_grad else t.detach().requires_grad_() for t in (vectors, grad, cotangent)]
+        # Views, because one of them may have been computed from another, and that is not for here to differentiate.
+        given = (vectors, grad, cotangent)
+        inputs = [t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in given]
         values = spherical_harmonics_reference(spec[0], inputs[0], spec[1], name)
         (first,) = torch.autograd.grad(values, inputs[0], inputs[1], create_graph=True)
         second = torch.autograd.grad(first, inputs[:2], inputs[2], create_graph=True, materialize_grads=True)

@@ -1,0 +1,37 @@
+// Operations that others are composed of, as functions of tensors: they are what the operators of the same names do.
+#pragma once
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "common.h"
+
+namespace equitools {
+
+Tensor spherical_harmonics(const Tensor& vectors, int64_t lmax, bool normalize, int64_t normalization);
+Tensor spherical_harmonics_vjp(const Tensor& vectors, const Tensor& grad, int64_t lmax, bool normalize,
+                               int64_t normalization);
+
+struct ConvTensors {  // of a plan, equitools/ops/conv_tables.py
+  Tensor paths, pairs, entries, coupling;
+};
+Tensor radial_tensor_product_conv(const Tensor& x, const Tensor& y, const Tensor& hidden, const Tensor& weight,
+                                  const Tensor& edge_index, int64_t num_nodes, int64_t dim_out, const ConvTensors& plan);
+// Gradients of x (empty unless need_x), y and hidden.
+std::tuple<Tensor, Tensor, Tensor> radial_tensor_product_conv_backward(const Tensor& grad, const Tensor& x,
+                                                                       const Tensor& y, const Tensor& hidden,
+                                                                       const Tensor& weight, const Tensor& edge_index,
+                                                                       const ConvTensors& plan, bool need_x);
+
+Tensor symmetric_contraction(const Tensor& x, const Tensor& weight, const Tensor& species, const Tensor& program,
+                             const Tensor& values, int64_t dim_out);
+// The gradient of x.
+Tensor symmetric_contraction_backward(const Tensor& x, const Tensor& weight, const Tensor& species, const Tensor& grad,
+                                      const Tensor& program, const Tensor& values);
+
+// transposed: the adjoint, from the columns of the output to those of x.
+Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& species,
+              const std::vector<int64_t>& table, bool mul_ir, bool transposed);
+
+}  // namespace equitools
