@@ -8,6 +8,7 @@
 
 #include "../cpu/contraction.h"
 #include "functions.h"
+#include "../cpu/contraction_species.h"
 #include "common.h"
 
 namespace equitools {
@@ -31,8 +32,8 @@ class Buffer {
 struct Problem {
   ContractionProgram program{};
   int64_t nodes, channels, species;
-  std::unique_ptr<int64_t[]> order, first;  // the nodes by species, stable; where each species begins
-  std::vector<int64_t> present;             // the species that have nodes
+  SpeciesOrder sorted;
+  std::vector<int64_t> present;  // the species that have nodes
 };
 
 void check_rows(const Tensor& t, const Tensor& x, int64_t dim, const char* name) {
@@ -69,19 +70,10 @@ Problem prepare(const Tensor& x, const Tensor& weight, const Tensor& species, co
   STD_TORCH_CHECK(species.dim() == 1 && species.scalar_type() == ScalarType::Long && species.size(0) == p.nodes,
                   "species must be int64 [", p.nodes, "]");
   const Tensor dense_species = dense(species);
-  const int64_t* s = dense_species.const_data_ptr<int64_t>();
-  bool outside = false;
-  for (int64_t n = 0; n < p.nodes; ++n) outside |= (s[n] < 0) | (s[n] >= p.species);
-  STD_TORCH_CHECK(!outside, "species holds an index outside 0 to ", p.species - 1);
-  p.order = std::make_unique<int64_t[]>(p.nodes);
-  p.first = std::make_unique<int64_t[]>(p.species + 1);  // zeros
-  for (int64_t n = 0; n < p.nodes; ++n) ++p.first[s[n] + 1];
-  for (int64_t k = 0; k < p.species; ++k) {
-    if (p.first[k + 1] > 0) p.present.push_back(k);
-    p.first[k + 1] += p.first[k];
-  }
-  std::vector<int64_t> cursor(p.first.get(), p.first.get() + p.species);
-  for (int64_t n = 0; n < p.nodes; ++n) p.order[cursor[s[n]]++] = n;
+  STD_TORCH_CHECK(order_by_species(dense_species.const_data_ptr<int64_t>(), p.nodes, p.species, &p.sorted),
+                  "species holds an index outside 0 to ", p.species - 1);
+  for (int64_t k = 0; k < p.species; ++k)
+    if (p.sorted.first[k] < p.sorted.first[k + 1]) p.present.push_back(k);
   return p;
 }
 
@@ -97,7 +89,7 @@ struct Span {
 std::vector<Span> spans(const Problem& p, int64_t size) {
   std::vector<Span> out;
   for (size_t i = 0; i < p.present.size(); ++i)
-    for (int64_t n = p.first[p.present[i]], end = p.first[p.present[i] + 1]; n < end; n += size)
+    for (int64_t n = p.sorted.first[p.present[i]], end = p.sorted.first[p.present[i] + 1]; n < end; n += size)
       out.push_back({int64_t(i), n, std::min(n + size, end)});
   return out;
 }
@@ -171,7 +163,7 @@ struct Engine {
     const T* v = values.const_data_ptr<T>();
     const int64_t row = p.program.paths * p.channels;
     for (int64_t k = 0; k < p.species; ++k)
-      if (p.first[k] == p.first[k + 1]) std::memset(out + k * row, 0, row * sizeof(T));
+      if (p.sorted.first[k] == p.sorted.first[k + 1]) std::memset(out + k * row, 0, row * sizeof(T));
     torch::stable::parallel_for(
         0, int64_t(p.present.size()) * blocks, grain(values.size(0) * kernels.lanes), [&](int64_t begin, int64_t end) {
           const Buffer<T> scratch(scratch_size);
@@ -209,7 +201,7 @@ Tensor value(const Tensor& x_in, const Tensor& weight_in, const Tensor& species,
     engine.over_chunks(2 * p.program.terms,
                        [&](int64_t which, int64_t begin, int64_t end, int64_t first, int64_t last, T* scratch) {
                          engine.kernels.value(p.program, xp, coef->get() + which * engine.coef_size, p.channels,
-                                              p.order.get(), begin, end, first, last, o, scratch);
+                                              p.sorted.order.data(), begin, end, first, last, o, scratch);
                        });
   });
   return out;
@@ -231,7 +223,7 @@ std::tuple<Tensor, Tensor> gradient(const Tensor& x_in, const Tensor& weight_in,
     const T *xp = x.const_data_ptr<T>(), *g = grad.const_data_ptr<T>();
     T* dxp = need_x ? dx.mutable_data_ptr<T>() : nullptr;
     auto run = [&](int64_t which, int64_t begin, int64_t end, int64_t first, int64_t last, T* scratch, T* dcoef) {
-      engine.kernels.gradient(p.program, xp, coef->get() + which * engine.coef_size, g, p.channels, p.order.get(),
+      engine.kernels.gradient(p.program, xp, coef->get() + which * engine.coef_size, g, p.channels, p.sorted.order.data(),
                               begin, end, first, last, dxp, dcoef, scratch);
     };
     if (need_weight)
@@ -267,7 +259,7 @@ std::tuple<Tensor, Tensor, Tensor> second(const Tensor& x_in, const Tensor& weig
     auto run = [&](int64_t which, int64_t begin, int64_t end, int64_t first, int64_t last, T* scratch, T* dcoef) {
       const int64_t at = which * engine.coef_size;
       engine.kernels.second(p.program, xp, coef->get() + at, g, up, v ? v->get() + at : nullptr, p.channels,
-                            p.order.get(), begin, end, first, last, dgp, dxp, dcoef, scratch);
+                            p.sorted.order.data(), begin, end, first, last, dgp, dxp, dcoef, scratch);
     };
     if (need_weight)
       engine.over_segments(12 * p.program.terms, values, dweight, run);

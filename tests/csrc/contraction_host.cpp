@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "cpu/contraction.h"
+#include "cpu/contraction_species.h"
 #include "cpu/kernels.h"
 
 using namespace equitools;
@@ -218,6 +218,41 @@ static void damaged(const ContractionKernels& set) {
   expect(found > passed && passed > 0, "damage is found");
 }
 
+static void species() {
+  std::mt19937 engine(3);
+  const Program program = random_program(engine, 4, 2, 5, 4);
+  ContractionProgram p;
+  read_contraction_program(program.code.data(), program.code.size(), program.values.size(), &p);
+  const int64_t nodes = 23, channels = 13, count = 4;
+  const Inputs in = random_inputs(engine, p, nodes, channels);
+  std::vector<double> weight, out(in.grad.size()), dx(in.x.size());
+  std::vector<int64_t> which;
+  for (int64_t s = 0; s < count; ++s)
+    for (double w : in.weight) weight.push_back(w * (s + 1));
+  for (int64_t n = 0; n < nodes; ++n) which.push_back(n % 3 == 1 ? 3 : 1);  // 0 and 2 are missing
+  SpeciesOrder sorted;
+  expect(!order_by_species(which.data(), nodes, 3, &sorted), "a species out of range");
+  expect(order_by_species(which.data(), nodes, count, &sorted), "species in range");
+  const Aligned coefficients(count * contraction_coefficients_size<double>(p, channels)),
+      scratch(contraction_of<double>().scratch_size(p));
+  contraction_coefficients(p, program.values.data(), weight.data(), count, channels, coefficients.data, scratch.data);
+  for (int64_t begin : {0, 9}) {
+    const int64_t end = begin == 0 ? 9 : nodes;
+    contraction_forward(p, coefficients.data, sorted, begin, end, channels, in.x.data(), out.data(), scratch.data);
+    contraction_backward(p, coefficients.data, sorted, begin, end, channels, in.x.data(), in.grad.data(), dx.data(),
+                         scratch.data);
+  }
+  const Outputs one = evaluate(contraction_of<double>(), p, program.values, in);
+  for (int64_t n = 0; n < nodes; ++n) {
+    for (int64_t i = 0; i < p.dim_out * channels; ++i)
+      expect(std::fabs(out[n * p.dim_out * channels + i] - (which[n] + 1) * one.value[n * p.dim_out * channels + i]) <
+                 1e-9, "value over species");
+    for (int64_t i = 0; i < p.dim_in * channels; ++i)
+      expect(std::fabs(dx[n * p.dim_in * channels + i] - (which[n] + 1) * one.dx[n * p.dim_in * channels + i]) < 1e-9,
+             "gradient over species");
+  }
+}
+
 int main() {
   std::vector<const ContractionKernels*> sets = {&contraction_baseline()};
 #if defined(__x86_64__)
@@ -226,6 +261,7 @@ int main() {
 #endif
   derivatives(sets);
   damaged(contraction_kernels());
+  species();
   std::printf("%zu instruction sets, %d failures\n", sets.size(), failures);
   return failures != 0;
 }
