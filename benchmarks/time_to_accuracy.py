@@ -130,7 +130,8 @@ def ours(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     isolated = options.data / "isolated_atoms.xyz"
     command = [
         *equitools, "train", str(options.config), f"data.train={RUNS / 'train.xyz'}",
-        f"data.valid={RUNS / 'valid.xyz'}", f"data.test={RUNS / 'test.xyz'}", f"potential.reference_energies.file={isolated}", f"output={run}",
+        f"data.valid={RUNS / 'valid.xyz'}", f"data.test={RUNS / 'test.xyz'}",
+        f"potential.reference_energies.file={isolated}", f"output={run}",
         f"trainer.max_time_minutes={options.minutes}", *options.override,
         *(["--resume"] if (run / "last.ckpt").exists() else ["--overwrite"]),
     ]  # fmt: skip
