@@ -57,6 +57,8 @@ def test_the_binding_limit() -> None:
     assert work["binding"] == "operations"
     assert work["fraction"] == pytest.approx(0.5)
     assert work["gflops"] == pytest.approx(50.0)
+    assert work["credible"]
+    assert not counts.against_roofline({"flop": 1e11, "bytes": 0.0}, 900.0, limits)["credible"]
 
 
 def test_layouts_are_undone() -> None:

@@ -90,7 +90,7 @@ def harmonics_counts(case: dict[str, Any], size: int = 4) -> dict[str, dict[str,
 
 
 def against_roofline(counts: dict[str, float], milliseconds: float, machine: dict[str, float]) -> dict[str, Any]:
-    """Return rates, which limit binds, and which fraction of it is reached.
+    """Return rates, which limit binds, which fraction of it is reached, and whether that can be.
 
     Args:
         counts: ``flop`` and ``bytes``.
@@ -99,9 +99,12 @@ def against_roofline(counts: dict[str, float], milliseconds: float, machine: dic
     """
     seconds = milliseconds / 1e3
     by_work, by_bytes = counts["flop"] / machine["gflops"] / 1e9, counts["bytes"] / machine["gbs"] / 1e9
+    fraction = max(by_work, by_bytes) / seconds
     return {
         "gflops": counts["flop"] / seconds / 1e9,
         "gbs": counts["bytes"] / seconds / 1e9,
         "binding": "operations" if by_work > by_bytes else "memory",
-        "fraction": max(by_work, by_bytes) / seconds,
+        "fraction": fraction,
+        # nothing reaches more than all of a limit: then other work disturbed its measurement
+        "credible": fraction <= 1.0,
     }

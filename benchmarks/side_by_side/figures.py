@@ -93,7 +93,7 @@ def _rooflines(kernels: Result) -> bool:
         )
         for name, _ in _RATIOS
         for row in rows_of(kernels, name)
-        if "roofline" in row
+        if row.get("roofline", {}).get("credible")
     ]
     if not rows:
         return False

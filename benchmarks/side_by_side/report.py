@@ -101,6 +101,8 @@ def _problem(name: str, record: dict[str, Any]) -> str:
 def _limit(limit: dict[str, Any] | None) -> str:
     if limit is None:
         return "–"
+    if not limit["credible"]:
+        return "limit measured too low"
     rates = f"{number(limit['gbs'])} GB/s"
     if limit["gflops"] > 0:
         rates += f", {number(limit['gflops'])} GFLOP/s"

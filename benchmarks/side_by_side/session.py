@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -175,12 +176,13 @@ class Session:
     def run(self, problems: Problems, not_quick: Sequence[str] = ()) -> int:
         """Run the problems, without some of them where a quick run asks for none by name; return the exit code."""
         skipped = not_quick if self.options.quick else ()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C
         wanted = self.options.only or [name for name in problems if name not in skipped]
         try:
             for threads in self.options.threads:
                 print(f"— {threads} thread{'s' * (threads > 1)}: the machine's limits …", flush=True)
                 self.result["machine"][str(threads)] = _rounded(
-                    machine.measure(threads, 100 if self.options.quick else 400)
+                    machine.measure(threads, 100 if self.options.quick else 400, self.options.clock)
                 )
                 with Team(threads, not self.options.no_install, self.options.device) as team:
                     for name in wanted:
@@ -240,4 +242,5 @@ def _parts(row: dict[str, Any]) -> Iterator[str]:
             text += f" ±{figures['error']:.0e}"
         yield text
     if "roofline" in row:
-        yield f"{100 * row['roofline']['fraction']:.3g} % of the {row['roofline']['binding']} limit"
+        doubt = "" if row["roofline"]["credible"] else " (not credible: the limit was measured too low)"
+        yield f"{100 * row['roofline']['fraction']:.3g} % of the {row['roofline']['binding']} limit{doubt}"

@@ -75,6 +75,12 @@ def _threads(result: Result | None, problem: str, task: str) -> float | None:
     return one / two if one and two else None
 
 
+def _credible(row: dict[str, Any]) -> float | None:
+    """Return the fraction of the limit, but none that cannot be."""
+    limit = row.get("roofline", {})
+    return limit.get("fraction") if limit.get("credible") else None
+
+
 def _speedups(kernels: Result | None) -> Iterator[Target]:
     names = {"forward": "forward", "forward_backward": "forward + backward", "double_backward": "double backward"}
     wanted = {
@@ -91,7 +97,7 @@ def _speedups(kernels: Result | None) -> Iterator[Target]:
         if problem.startswith("conv"):
             for task in ("forward", "backward"):
                 rows = rows_of(kernels, problem, task=task, threads=1)
-                reached = _figure(rows, lambda row: row.get("roofline", {}).get("fraction"))
+                reached = _figure(rows, _credible)
                 percent = None if reached is None else 100 * reached
                 yield Target(words, "the machine's limit", task, 50, False, " %", percent)
 
