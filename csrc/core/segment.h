@@ -95,5 +95,23 @@ static void segment_softmax(const T* values, const int64_t* order, const int64_t
   }
 }
 
+// gradient = out (grad - sum of out grad over the segment), for the softmax `out`. `scratch` holds `width` numbers.
+template <typename T>
+static void segment_softmax_vjp(const T* out, const T* grad, const int64_t* order, const int64_t* first, int64_t width,
+                                T* gradient, T* scratch, int64_t begin, int64_t end) {
+  T* __restrict inner = scratch;
+  for (int64_t n = begin; n < end; ++n) {
+    for (int64_t d = 0; d < width; ++d) inner[d] = T(0);
+    for (int64_t e = first[n]; e < first[n + 1]; ++e) {
+      const int64_t at = (order ? order[e] : e) * width;
+      for (int64_t d = 0; d < width; ++d) inner[d] += out[at + d] * grad[at + d];
+    }
+    for (int64_t e = first[n]; e < first[n + 1]; ++e) {
+      const int64_t at = (order ? order[e] : e) * width;
+      for (int64_t d = 0; d < width; ++d) gradient[at + d] = out[at + d] * (grad[at + d] - inner[d]);
+    }
+  }
+}
+
 }  // namespace EQUITOOLS_ISA
 }  // namespace equitools

@@ -15,6 +15,7 @@ struct KernelsOf {
   void (*segment_sum)(const T*, const int64_t*, const int64_t*, int64_t, T*, int64_t, int64_t);
   void (*segment_max)(const T*, const int64_t*, const int64_t*, int64_t, T*, int64_t*, int64_t, int64_t);
   void (*segment_softmax)(const T*, const int64_t*, const int64_t*, int64_t, T*, T*, int64_t, int64_t);
+  void (*segment_softmax_vjp)(const T*, const T*, const int64_t*, const int64_t*, int64_t, T*, T*, int64_t, int64_t);
 };
 
 struct Kernels {

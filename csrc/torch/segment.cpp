@@ -76,6 +76,28 @@ Tensor softmax(const Tensor& values, const Tensor& receiver, int64_t num_segment
   return out;
 }
 
+Tensor softmax_vjp(const Tensor& out, const Tensor& grad, const Tensor& receiver, int64_t num_segments) {
+  check(out, receiver, num_segments);
+  check_same_dtype(out, grad, "out and grad");
+  STD_TORCH_CHECK(grad.dim() == 2 && grad.size(0) == out.size(0) && grad.size(1) == out.size(1),
+                  "grad must have the shape of out");
+  const Tensor v = dense(out), g = dense(grad), r = dense(receiver);
+  const int64_t E = v.size(0), width = v.size(1), N = num_segments;
+  const Segments s = make_segments(r.const_data_ptr<int64_t>(), E, N);
+  Tensor gradient = torch::stable::new_empty(v, {E, width});
+  for_dtype(v, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const T* in = v.const_data_ptr<T>();
+    const T* gp = g.const_data_ptr<T>();
+    T* o = gradient.mutable_data_ptr<T>();
+    torch::stable::parallel_for(0, N, grain(2 * E, N, width), [&](int64_t begin, int64_t end) {
+      std::vector<T> scratch(width);
+      kernels_of<T>().segment_softmax_vjp(in, gp, s.order.get(), s.first.get(), width, o, scratch.data(), begin, end);
+    });
+  });
+  return gradient;
+}
+
 Tensor gather(const Tensor& values, const Tensor& receiver) {
   check_floating(values, "values");
   STD_TORCH_CHECK(values.dim() == 2, "values must have shape [N, width]");
@@ -105,6 +127,7 @@ STABLE_TORCH_LIBRARY(equitools, m) {
   m.def("segment_sum(Tensor values, Tensor receiver, SymInt num_segments) -> Tensor");
   m.def("segment_max(Tensor values, Tensor receiver, SymInt num_segments) -> (Tensor, Tensor)");
   m.def("segment_softmax(Tensor values, Tensor receiver, SymInt num_segments) -> Tensor");
+  m.def("segment_softmax_vjp(Tensor out, Tensor grad, Tensor receiver, SymInt num_segments) -> Tensor");
   m.def("segment_gather(Tensor values, Tensor receiver) -> Tensor");
   m.def("cpu_capability() -> int");
 }
@@ -113,6 +136,7 @@ STABLE_TORCH_LIBRARY_IMPL(equitools, CPU, m) {
   m.impl("segment_sum", TORCH_BOX(&sum));
   m.impl("segment_max", TORCH_BOX(&max));
   m.impl("segment_softmax", TORCH_BOX(&softmax));
+  m.impl("segment_softmax_vjp", TORCH_BOX(&softmax_vjp));
   m.impl("segment_gather", TORCH_BOX(&gather));
 }
 

@@ -13,7 +13,7 @@ def needed(ctx: Any, position: int) -> bool:
     """Return whether the backward pass that runs now wants the gradient of an input of the operation.
 
     ``ctx.needs_input_grad`` knows only which inputs require gradients. Where forces are taken by
-    ``torch.autograd.grad(energy, positions)``, the weights require gradients and nobody asks for them; the engine knows.
+    ``torch.autograd.grad(energy, positions)``, the weights require gradients that nobody asks for; the engine knows.
     It does not tell for leaves, and not under transforms: then the answer is that of ``needs_input_grad``.
 
     Args:

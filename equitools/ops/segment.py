@@ -177,14 +177,26 @@ def _register() -> None:
         ctx.num_segments = inputs[2]
 
     def softmax_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        out, receiver = ctx.saved_tensors
-        inner = ops.segment_sum(grad * out, receiver, ctx.num_segments)
-        return out * (grad - ops.segment_gather(inner, receiver)), None, None
+        return ops.segment_softmax_vjp(ctx.saved_tensors[0], grad, ctx.saved_tensors[1], ctx.num_segments), None, None
+
+    def save_softmax_vjp(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch names it
+        ctx.save_for_backward(*inputs[:3])
+        ctx.num_segments = inputs[3]
+
+    def softmax_vjp_backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        out, grad, receiver = ctx.saved_tensors
+        width = out.shape[1]
+        inner = ops.segment_sum(torch.cat([out * grad, out * cotangent], 1), receiver, ctx.num_segments)
+        inner = ops.segment_gather(inner, receiver)
+        along = cotangent * (grad - inner[:, :width]) - grad * inner[:, width:]
+        # The matrix diag(out) - out out^T is symmetric: the gradient by grad is the same operation.
+        return along, ops.segment_softmax_vjp(out, cotangent, receiver, ctx.num_segments), None, None
 
     library = torch.library
     library.register_fake("equitools::segment_sum", lambda v, _, n: v.new_empty((n, v.shape[1])))
     library.register_fake("equitools::segment_gather", lambda v, r: v.new_empty((r.shape[0], v.shape[1])))
     library.register_fake("equitools::segment_softmax", lambda v, *_: v.new_empty(v.shape))
+    library.register_fake("equitools::segment_softmax_vjp", lambda v, *_: v.new_empty(v.shape))
     library.register_fake(
         "equitools::segment_max", lambda v, r, n: (v.new_empty((n, v.shape[1])), r.new_empty((n, v.shape[1])))
     )
@@ -192,6 +204,7 @@ def _register() -> None:
     library.register_autograd("equitools::segment_gather", gather_backward, setup_context=save_receiver)
     library.register_autograd("equitools::segment_max", max_backward, setup_context=save_where)
     library.register_autograd("equitools::segment_softmax", softmax_backward, setup_context=save_softmax)
+    library.register_autograd("equitools::segment_softmax_vjp", softmax_vjp_backward, setup_context=save_softmax_vjp)
 
 
 if backend.extension_loaded():
