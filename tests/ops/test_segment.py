@@ -215,6 +215,18 @@ def test_opcheck(operation, ascending):
 
 
 @needs_kernels
+@pytest.mark.parametrize("ascending", [True, False])
+def test_opcheck_of_the_derivative_of_softmax(ascending):
+    values, receiver, segments = example(tail=(3,), ascending=ascending)
+    out = segment_softmax(values, receiver, segments)
+    grad = torch.randn_like(out).requires_grad_()
+    arguments = (out.clone().requires_grad_(), grad, receiver, segments)
+    torch.library.opcheck(torch.ops.equitools.segment_softmax_vjp.default, arguments)
+    with pytest.raises(RuntimeError):
+        torch.ops.equitools.segment_softmax_vjp(out, grad[1:], receiver, segments)
+
+
+@needs_kernels
 def test_compile_smoke():
     values, receiver, segments = example(tail=(3,))
     values.requires_grad_()
