@@ -6,10 +6,9 @@
 #include <tuple>
 #include <vector>
 
-#include "../cpu/contraction.h"
-#include "functions.h"
 #include "../cpu/contraction_species.h"
 #include "common.h"
+#include "functions.h"
 
 namespace equitools {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "../core/coupling_pattern.h"
 #include "../cpu/convolution.h"
-#include "functions.h"
 #include "common.h"
+#include "functions.h"
 #include "pages.h"
 #include "segments.h"
 

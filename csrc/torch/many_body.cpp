@@ -57,8 +57,7 @@ constexpr int64_t kNetwork = 0, kTable = 1;
 struct Layer {
   bool first, residual;
   int64_t conv_dim, product_dim;
-  std::optional<Tensor> embedding;  // first layer: features of each species
-  std::optional<LinearMap> up;
+  LinearMap up;
   Numbers widths;  // of the hidden radial layers
   Tensor radial;   // their matrices, or the table
   Tensor last;     // what makes weights of the hidden layer
@@ -73,8 +72,7 @@ struct Layer {
         residual(a.next() != 0),
         conv_dim(a.next()),
         product_dim(a.next()),
-        embedding(first_ ? std::optional<Tensor>(a.next_tensor()) : std::nullopt),
-        up(first_ ? std::nullopt : std::optional<LinearMap>(LinearMap(a))),
+        up(a),
         widths(a.next_list()),
         radial(a.next_tensor()),
         last(a.next_tensor()),
@@ -211,18 +209,20 @@ template <typename T>
 std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_index, const Tensor& species,
                                     Arguments& a, double cutoff, double scale, bool gradient) {
   const int64_t E = vectors.size(0), N = species.size(0);
+  for (const Tensor& t : a.tensors)
+    STD_TORCH_CHECK(t.scalar_type() == vectors.scalar_type() || t.scalar_type() == ScalarType::Long ||
+                        t.scalar_type() == ScalarType::Int,
+                    "the vectors and the weights must have the same dtype");
   const int64_t layers = a.next(), lmax = a.next(), functions = a.next(), envelope = a.next(), mode = a.next(),
                 channels = a.next();
   STD_TORCH_CHECK(layers > 0 && layers < 1000 && channels > 0, "many_body_energy: ", layers, " layers");
   STD_TORCH_CHECK(functions > 0 && functions <= kMaxRadial && envelope >= 2 && envelope <= kMaxEnvelope,
                   "many_body_energy: ", functions, " radial functions, envelope ", envelope);
+  const Tensor embedding = a.next_tensor();
+  STD_TORCH_CHECK(embedding.dim() == 2 && embedding.size(1) == channels, "the embedding must be [species, channels]");
   std::vector<Layer> net;
   for (int64_t k = 0; k < layers; ++k) net.emplace_back(a, k == 0);
   const Readout<T> readout(a);
-  for (const Tensor& t : a.tensors)
-    STD_TORCH_CHECK(t.scalar_type() == vectors.scalar_type() || t.scalar_type() == ScalarType::Long ||
-                        t.scalar_type() == ScalarType::Int,
-                    "the vectors and the weights must have the same dtype");
 
   // Lengths, radial functions, harmonics.
   Tensor r = torch::stable::new_empty(vectors, {E});
@@ -245,10 +245,10 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   // Forward.
   std::vector<Layer::Kept> kept;
   std::vector<T> scalars(size_t(N) * layers * channels);
-  Tensor features = rows_of<T>(net[0].embedding.value(), species);  // of the layer before
+  Tensor features = rows_of<T>(embedding, species);  // of the layer before
   for (int64_t k = 0; k < layers; ++k) {
     const Layer& layer = net[k];
-    const Tensor x = layer.first ? features : (*layer.up)(features);
+    const Tensor x = layer.up(features);
     auto [hidden, tangent] = radial_functions<T>(layer, mode, cutoff, r, basis, slope);
     const Tensor message =
         radial_tensor_product_conv(x, y, hidden, layer.last, edge_index, N, layer.conv_dim, layer.conv);
@@ -302,7 +302,7 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
       }
     });
     if (!layer.first) {
-      Tensor through = layer.up->adjoint(dx);
+      Tensor through = layer.up.adjoint(dx);
       if (below) add_to<T>(through, *below);
       from_above = through;
     }

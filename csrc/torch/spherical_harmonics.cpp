@@ -1,8 +1,8 @@
 #include <tuple>
 
 #include "../cpu/kernels.h"
-#include "functions.h"
 #include "common.h"
+#include "functions.h"
 
 namespace equitools {
 namespace {

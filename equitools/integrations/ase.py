@@ -8,9 +8,9 @@ need. Importing this module also registers the calculator under the name ``"equi
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from ase.calculators.calculator import (
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from equitools.errors import EquitoolsError, UnknownSpeciesError
+from equitools.errors import ConfigError, EquitoolsError, UnknownSpeciesError
 from equitools.graph import Graph, batch
 
 __all__ = ["CalculatorInputError", "CalculatorModelError", "EquitoolsCalculator", "UnknownElementError"]
@@ -66,13 +66,20 @@ class EquitoolsCalculator(Calculator):
         dtype: ``torch.float32``, ``torch.float64`` or their names; None keeps the model's.
         skin: Å added to the cutoff in the neighbour search; 0 searches at every call.
         compute_stress: None and True give stress wherever it exists; False switches it off.
+        compiled: Whether energies and forces come from one compiled operation without autograd
+            (`equitools.models.compile_potential`), with the same numbers up to rounding. None: where the model has such
+            a form, on the CPU. True: it must; else an error says why not.
+        radial: Of the compiled form: ``"exact"`` runs the radial networks, ``"tabulated"`` reads tables instead, faster
+            and with a small error that ``tables`` of the attribute ``evaluator`` report.
         atoms: If given, the calculator is attached to it.
 
     Raises:
-        CalculatorModelError: the model has no energies (a head for something else), or the device is not there.
+        CalculatorModelError: the model has no energies (a head for something else), the device is not there, or
+            ``compiled=True`` (or tables) were asked of a model without a compiled form.
         CheckpointError: the file is missing, truncated or foreign.
 
     Properties:
+        compiled_changes_nothing: the results of the compiled form equal those of the model up to rounding.
         skin_changes_nothing: the results with a skin equal those without one, bit for bit.
         atoms_are_not_mutated: neither ``atoms`` nor ``atoms.info`` or ``atoms.arrays`` is changed.
         stress_is_strain_derivative: equals ASE's numerical stress.
@@ -89,6 +96,8 @@ class EquitoolsCalculator(Calculator):
         dtype: torch.dtype | str | None = None,
         skin: float = 0.5,
         compute_stress: bool | None = None,
+        compiled: bool | None = None,
+        radial: Literal["exact", "tabulated"] = "exact",
         atoms: Atoms | None = None,
     ) -> None:
         if not (np.isfinite(skin) and skin >= 0):
@@ -96,6 +105,7 @@ class EquitoolsCalculator(Calculator):
         super().__init__(atoms=atoms)
         self.device = _device(device)
         self.model = _prepare(model, self.device, _dtype(dtype))
+        self.evaluator = _evaluator(self.model, compiled, radial)
         self.dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
         self.cutoff = float(self.model.cutoff)  # type: ignore[arg-type]
         self.species = tuple(int(z) for z in self.model.species)  # type: ignore[union-attr]
@@ -260,7 +270,7 @@ class EquitoolsCalculator(Calculator):
 
     def _run(self, graph: Graph, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         stress = "stress" in wanted
-        outputs = self.model(graph, forces=stress or "forces" in wanted, stress=stress)
+        outputs = self.evaluator(graph, forces=stress or "forces" in wanted, stress=stress)
         arrays = {
             key: outputs[key].detach().cpu().double().numpy()  # widened on the CPU: MPS has no float64
             for key in ("energy", "node_energy", "forces", "stress")
@@ -381,6 +391,27 @@ def _check_potential(module: torch.nn.Module, source: str) -> None:
             f"{source} has no {' and no '.join(missing)}, so it is no equitools model. "
             "Give an equitools.models.Potential, or a file that equitools.save wrote."
         )
+
+
+def _evaluator(model: torch.nn.Module, compiled: bool | None, radial: str) -> Callable[..., dict[str, torch.Tensor]]:
+    """Return what turns a graph into energies and forces: the model, or its compiled form."""
+    from equitools.models.compiled import compile_potential, obstacle
+
+    if radial not in ("exact", "tabulated"):
+        raise CalculatorModelError(f"radial must be 'exact' or 'tabulated', not {radial!r}.")
+    reason = obstacle(model)
+    if compiled is False or (reason and compiled is None and radial == "exact"):
+        if radial == "tabulated":
+            raise CalculatorModelError("Tables belong to the compiled form: leave out compiled=False, or radial.")
+        return model
+    if reason:
+        raise CalculatorModelError(
+            f"The model has no compiled form: {reason}. Leave out compiled=True and radial='tabulated'."
+        )
+    try:
+        return compile_potential(model, radial)  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise CalculatorModelError(str(error)) from error
 
 
 def _gives_energy(module: torch.nn.Module) -> bool:

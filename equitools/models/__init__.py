@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
 from equitools.models.egnn import EGNN, EGNNConfig
 from equitools.models.files import from_spec, load, read_metadata, save
@@ -25,6 +26,7 @@ __all__ = [
     "HEADS",
     "Backbone",
     "ClassHead",
+    "CompiledPotential",
     "DipoleHead",
     "EGNNConfig",
     "Head",
@@ -37,6 +39,7 @@ __all__ = [
     "ScalarHead",
     "ZBLRepulsion",
     "build",
+    "compile_potential",
     "from_spec",
     "get",
     "head_from_spec",

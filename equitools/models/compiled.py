@@ -2,8 +2,8 @@
 
 `compile_potential` folds the weights of a `Potential` with a `ManyBodyMP` backbone into the form in which one compiled
 operation computes energies and the gradient by the edge vectors. The radial networks are either run as they are, or
-replaced by tables: an edge's weights are functions of its length alone, few of them are independent, and these are stored
-as quintic polynomials between nodes.
+replaced by tables: an edge's weights are functions of its length alone, few of them are independent, and these are
+stored as quintic polynomials between nodes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from equitools.errors import ConfigError, EquitoolsError
+from equitools.errors import ConfigError
 from equitools.models.contract import check_input
 from equitools.models.many_body_mp import ManyBodyMP
 from equitools.models.potential import Potential
@@ -51,7 +51,7 @@ def obstacle(potential: torch.nn.Module) -> str:
     Args:
         potential: Any module.
     """
-    if not isinstance(potential, Potential):
+    if type(potential) is not Potential:
         return f"it is a {type(potential).__name__}, not a Potential"
     net = potential.backbone
     if type(net) is not ManyBodyMP:
@@ -228,11 +228,18 @@ def _program(potential: Potential, tables: list[RadialTables]) -> _Program:
     net = potential.backbone
     assert isinstance(net, ManyBodyMP)  # noqa: S101
     config = net.config
-    tensors: list[Tensor] = []
-    numbers = [config.num_layers, config.l_max, config.num_radial, config.envelope_p, int(bool(tables)), config.channels]
+    tensors: list[Tensor] = [net.embedding]
+    numbers = [
+        config.num_layers,
+        config.l_max,
+        config.num_radial,
+        config.envelope_p,
+        int(bool(tables)),
+        config.channels,
+    ]
     for number, (interaction, product) in enumerate(zip(net.interactions, net.products, strict=True)):
         table = tables[number] if tables else None
-        _add_layer(tensors, numbers, net, interaction, product, number == 0, table)  # type: ignore[arg-type]
+        _add_layer(tensors, numbers, net.embedding.dtype, interaction, product, table)  # type: ignore[arg-type]
     _add_readout(tensors, potential)
     tensors = [t.detach().contiguous().clone() for t in tensors]
     return _Program(tensors, numbers, float(config.cutoff), math.sqrt(config.cutoff))
@@ -241,28 +248,16 @@ def _program(potential: Potential, tables: list[RadialTables]) -> _Program:
 def _add_layer(
     tensors: list[Tensor],
     numbers: list[int],
-    net: ManyBodyMP,
+    dtype: torch.dtype,
     interaction: InteractionBlock,
     product: ProductBlock,
-    first: bool,
     table: RadialTables | None,
 ) -> None:
-    dtype = net.embedding.dtype
     conv, contraction = interaction.conv, product.contraction
     plan = contraction.plan
-    # In the first layer nothing is known of an atom but its species: what the linear map makes of it, and the residual
-    # path with it, are tables; the residual path starts from the embedding itself.
     residual = product.residual
-    fold_residual = first and residual is not None
     numbers += [int(residual is not None), conv.irreps_out.dim, sum(ir.dim for _, ir in plan.irreps_out)]
-    if first:
-        tensors.append(net.embedding)
-    if first and not fold_residual:
-        tensors[-1] = interaction.linear_up(net.embedding)
-    elif first:
-        raise EquitoolsError("unreachable")  # replaced below
-    else:
-        _add_linear(tensors, numbers, interaction.linear_up)
+    _add_linear(tensors, numbers, interaction.linear_up)
     tables = conv_tables(conv.plan, merged=True)
     weights = list(interaction.radial.weights)
     if table is None:
@@ -303,6 +298,11 @@ def _add_linear(tensors: list[Tensor], numbers: list[int], linear: Linear, facto
 
 
 def _add_readout(tensors: list[Tensor], potential: Potential) -> None:
-    readout = potential.readout
-    inner, _, outer = readout.mlp
-    tensors += [readout.linear.weight.flatten(), inner.weight.T, inner.bias, outer.weight.flatten(), outer.bias]
+    state = dict(potential.readout.named_parameters())
+    tensors += [
+        state["linear.weight"].flatten(),
+        state["mlp.0.weight"].T,
+        state["mlp.0.bias"],
+        state["mlp.2.weight"].flatten(),
+        state["mlp.2.bias"],
+    ]
