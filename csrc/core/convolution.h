@@ -726,7 +726,8 @@ static void conv_forward(const ConvData<T>& d, T* memory, int64_t begin, int64_t
             p.wrow = rows.w;
             p.ahead = ahead;
           } else {  // made for this block of channels and used at once
-            make_weights(d, path, tile.edges, s.h, channel, padded<T>(p.channels), s.w, block);
+            constexpr int W = Simd<T>::W;  // not padded(): it may be more than a block
+            make_weights(d, path, tile.edges, s.h, channel, (p.channels + W - 1) / W * W, s.w, block);
             p.w = s.w;
             p.wrow = rows.made;
           }

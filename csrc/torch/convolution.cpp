@@ -17,6 +17,7 @@ constexpr int64_t kPathColumns = 11;  // l1 l2 l3 channels offset1 stride1 offse
 
 bool matches_pattern(const ConvPath& p, const int32_t* m1, const int32_t* m3) {
   if (std::max({p.l1, p.l2, p.l3}) > kPatternDegree) return false;
+  if (p.pair_begin == p.pair_end) return false;  // degrees that do not couple have no unrolled kernel
   int k = p.pair_begin;
   for (int i = 0; i < 2 * p.l1 + 1; ++i)
     for (int j = 0; j < 2 * p.l3 + 1; ++j)
@@ -25,6 +26,27 @@ bool matches_pattern(const ConvPath& p, const int32_t* m1, const int32_t* m3) {
         ++k;
       }
   return k == p.pair_end;
+}
+
+// Whether orders * stride + channels numbers from offset on lie in a row of dim; no sum overflows.
+bool inside(int64_t offset, int64_t stride, int64_t degree, int64_t channels, int64_t dim) {
+  return 0 <= offset && offset <= dim && 0 <= stride && stride <= dim && channels <= dim &&
+         offset + 2 * degree * stride + channels <= dim;
+}
+
+// Marks the columns of a block; whether all of them were marked before, or (add false) none.
+bool mark(std::vector<char>& columns, int64_t offset, int64_t stride, int64_t degree, int64_t channels, bool add) {
+  for (int64_t m = 0; m <= 2 * degree; ++m)
+    for (int64_t u = 0; u < channels; ++u) {
+      char& c = columns[offset + m * stride + u];
+      if (bool(c) != add) return false;
+      c = 1;
+    }
+  return true;
+}
+
+bool all(const std::vector<char>& columns) {
+  return std::find(columns.begin(), columns.end(), char(0)) == columns.end();
 }
 
 // The tables of a plan (equitools/ops/conv_tables.py), checked: a wrong table is an error and never a crash.
@@ -43,15 +65,18 @@ struct Tables {
     STD_TORCH_CHECK(entries.dim() == 1 && entries.scalar_type() == ScalarType::Long, "entries must be int64 [n]");
     const Tensor pt = dense(path_table), qt = dense(pair_table), et = dense(entries);
     const int64_t* q = qt.const_data_ptr<int64_t>();
+    const int64_t total = et.size(0);
+    STD_TORCH_CHECK(std::max(total, qt.size(0)) <= INT32_MAX, "too many entries");
     entry_begin.push_back(0);
-    for (int64_t k = 0; k < qt.size(0); ++k) {
-      m1.push_back(int32_t(q[3 * k]));
-      m3.push_back(int32_t(q[3 * k + 1]));
-      STD_TORCH_CHECK(q[3 * k + 2] >= 0, "a pair has a negative number of entries");
-      entry_begin.push_back(entry_begin.back() + int32_t(q[3 * k + 2]));
+    for (int64_t k = 0; k < qt.size(0); ++k, q += 3) {
+      STD_TORCH_CHECK(std::min(q[0], q[1]) >= 0 && std::max(q[0], q[1]) < kMaxOrders, "malformed pair");
+      STD_TORCH_CHECK(0 <= q[2] && q[2] <= total - entry_begin.back(), "the pairs count more than the ", total,
+                      " entries");
+      m1.push_back(int32_t(q[0]));
+      m3.push_back(int32_t(q[1]));
+      entry_begin.push_back(entry_begin.back() + int32_t(q[2]));
     }
-    STD_TORCH_CHECK(entry_begin.back() == et.size(0), "the pairs count ", entry_begin.back(), " entries of ",
-                    et.size(0));
+    STD_TORCH_CHECK(entry_begin.back() == total, "the pairs count ", entry_begin.back(), " entries of ", total);
     const int64_t* m2 = et.const_data_ptr<int64_t>();
     for (int64_t i = 0; i < et.size(0); ++i) {
       STD_TORCH_CHECK(0 <= m2[i] && m2[i] < dim2, "an entry names a component that the edge attributes do not have");
@@ -60,22 +85,25 @@ struct Tables {
     const int64_t* r = pt.const_data_ptr<int64_t>();
     int pair = 0;
     int64_t packed = 0, widest = 0;
+    STD_TORCH_CHECK(dim3 >= 0 && weights >= 0, "weight must be a matrix, and dim_out not negative");
+    std::vector<char> written(dim3), weighted(weights);
     for (int64_t k = 0; k < pt.size(0); ++k, r += kPathColumns) {
       STD_TORCH_CHECK(std::min({r[0], r[1], r[2]}) >= 0 && std::max({r[0], r[1], r[2]}) <= (kMaxOrders - 1) / 2,
                       "the convolution's kernels take degrees up to ", (kMaxOrders - 1) / 2);
+      STD_TORCH_CHECK(0 < r[3] && r[3] <= INT32_MAX && 0 <= r[9] && r[9] <= kMaxPairs, "malformed path");
       ConvPath p{int(r[0]), int(r[1]), int(r[2]), int(r[3]), r[4], r[5], r[6], r[7], r[8], packed, pair,
                  pair + int(r[9]), r[10] != 0, false};
-      STD_TORCH_CHECK(p.channels > 0 && r[9] >= 0 && p.pair_end <= int(m1.size()), "malformed path");
-      STD_TORCH_CHECK(p.offset1 >= 0 && p.stride1 >= 0 && p.offset1 + 2 * p.l1 * p.stride1 + p.channels <= dim1,
-                      "a path reads beyond the node features");
-      STD_TORCH_CHECK(p.offset3 >= 0 && p.stride3 >= 0 && p.offset3 + 2 * p.l3 * p.stride3 + p.channels <= dim3,
-                      "a path writes beyond the output");
-      STD_TORCH_CHECK(p.weight >= 0 && p.weight + p.channels <= weights, "a path reads beyond the weights");
+      STD_TORCH_CHECK(p.pair_end <= int(m1.size()), "malformed path");
+      STD_TORCH_CHECK(inside(p.offset1, p.stride1, p.l1, p.channels, dim1), "a path reads beyond the node features");
+      STD_TORCH_CHECK(inside(p.offset3, p.stride3, p.l3, p.channels, dim3), "a path writes beyond the output");
+      STD_TORCH_CHECK(inside(p.weight, 0, 0, p.channels, weights), "a path reads beyond the weights");
+      STD_TORCH_CHECK(mark(written, p.offset3, p.stride3, p.l3, p.channels, p.add),
+                      "a path must add where, and only where, one before it has written");
+      STD_TORCH_CHECK(mark(weighted, p.weight, 0, 0, p.channels, false), "two paths share a weight");
       for (int i = p.pair_begin; i < p.pair_end; ++i)
         STD_TORCH_CHECK(0 <= m1[i] && m1[i] <= 2 * p.l1 && 0 <= m3[i] && m3[i] <= 2 * p.l3 &&
                             (i == p.pair_begin || m1[i - 1] <= m1[i]),
                         "malformed pair");
-      STD_TORCH_CHECK(r[9] <= kMaxPairs, "malformed path");
       p.unrolled = matches_pattern(p, m1.data(), m3.data());
       pair = p.pair_end;
       packed += padded<float>(p.channels);
@@ -83,6 +111,7 @@ struct Tables {
       paths.push_back(p);
     }
     STD_TORCH_CHECK(pair == int(m1.size()), "pairs that belong to no path");
+    STD_TORCH_CHECK(all(written) && all(weighted), "the paths must cover the output and the weights");
     plan = {int64_t(paths.size()), pair, paths.data(), m1.data(), m3.data(), entry_begin.data(), entry_m2.data(),
             dim1, dim2, dim3, weights, widest};
   }

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from equitools.ops.plan import TensorProductPlan
+if TYPE_CHECKING:
+    from equitools.ops.plan import TensorProductPlan
 
-__all__ = ["ConvTables", "conv_tables"]
+__all__ = ["MAX_COMPILED_DEGREE", "ConvTables", "conv_tables"]
+
+#: Highest degree that the compiled kernels take; beyond it, plain torch does the work.
+MAX_COMPILED_DEGREE = 6
 
 _NEGLIGIBLE = 1e-12  # Clebsch–Gordan coefficients of the degrees in use are above 1e-3, or zero up to rounding
 
@@ -35,38 +42,36 @@ class ConvTables:
         paths, pairs, entries, values = [], [], [], []
         order: list[int] = []
         for number, path in enumerate(plan.paths):
-            coupling = plan.coupling(number)
+            coupling = plan.coupling(number).numpy().transpose(0, 2, 1)  # [m1, m3, m2]
+            nonzero = np.abs(coupling) > _NEGLIGIBLE
+            coupled = np.argwhere(nonzero.any(2))
+            counted = np.column_stack([coupled, nonzero.sum(2)[nonzero.any(2)]])
             degree1, degree2 = plan.irreps_in[path.index1].ir.l, plan.irreps_edge[path.index2].ir.l
-            nonzero = coupling.abs() > _NEGLIGIBLE
             offset3, stride3 = places[number]
             for v in range(path.mul2):
-                count = 0
-                for m1, m3 in nonzero.any(1).nonzero().tolist():
-                    orders = nonzero[m1, :, m3].nonzero().flatten().tolist()
-                    pairs.append((m1, m3, len(orders)))
-                    entries += [starts2[path.index2] + v * (2 * degree2 + 1) + m2 for m2 in orders]
-                    values += [float(coupling[m1, m2, m3]) for m2 in orders]
-                    count += 1
+                pairs.append(counted)
+                entries.append(np.argwhere(nonzero)[:, 2] + starts2[path.index2] + v * (2 * degree2 + 1))
+                values.append(coupling[nonzero])
                 weight = path.weight_start + v * path.mul1
                 order += [path.weight_start + u * path.mul2 + v for u in range(path.mul1)]
                 paths.append(
                     (
                         *(degree1, degree2, path.irrep.l, path.mul1, starts1[path.index1], path.mul1),
-                        *(offset3, stride3, weight, count, int(v > 0)),
+                        *(offset3, stride3, weight, len(coupled), int(v > 0)),
                     )
                 )
-        self.paths = torch.tensor(paths, dtype=torch.int64)
-        self.pairs = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 3)
-        self.entries = torch.tensor(entries, dtype=torch.int64)
-        self.coupling = torch.tensor(values, dtype=torch.float64)
-        self.order = None if order == sorted(order) else torch.tensor(order, dtype=torch.int64)
-        self.dim_out = plan.irreps_out.dim
-        self._cast = {torch.float64: self.coupling}
+        # From numpy, and not as inference tensors: a plan may be made under torch.device("meta") or in inference mode.
+        with torch.inference_mode(False):
+            self.paths = torch.from_numpy(np.array(paths, dtype=np.int64))
+            self.pairs = torch.from_numpy(np.concatenate(pairs).astype(np.int64))
+            self.entries = torch.from_numpy(np.concatenate(entries).astype(np.int64))
+            self.coupling = torch.from_numpy(np.concatenate(values))
+            self.order = None if order == sorted(order) else torch.from_numpy(np.array(order, dtype=np.int64))
+            self._cast = {torch.float64: self.coupling, torch.float32: self.coupling.float()}
+        self.dim_out = int(plan.irreps_out.dim)
 
     def tensors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what the compiled operations take, with the coefficients in ``dtype``."""
-        if dtype not in self._cast:
-            self._cast[dtype] = self.coupling.to(dtype)
+        """Return what the compiled operations take, with the coefficients in ``dtype``, float32 or float64."""
         return self.paths, self.pairs, self.entries, self._cast[dtype]
 
     def reorder(self, weight: Tensor) -> Tensor:
@@ -98,13 +103,12 @@ def _merged_places(plan: TensorProductPlan) -> list[tuple[int, int]]:
 
 
 def conv_tables(plan: TensorProductPlan, merged: bool = False) -> ConvTables:
-    """Return the tables of a plan; they are made once and kept with it.
+    """Return the tables of a plan of degrees up to `MAX_COMPILED_DEGREE`.
+
+    They are made with the plan: torch.compile, torch.export and the inference mode must find them ready.
 
     Args:
         plan: The plan.
         merged: Whether the paths to one irrep share an output block (``plan.irreps_out.simplify()``).
     """
-    kept: dict[bool, ConvTables] = plan.__dict__.setdefault("_conv_tables", {})
-    if merged not in kept:
-        kept[merged] = ConvTables(plan, merged)
-    return kept[merged]
+    return plan.conv_tables[int(merged)]

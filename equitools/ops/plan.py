@@ -7,7 +7,6 @@ exact to float64.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import math
@@ -20,6 +19,7 @@ from torch import Tensor
 from equitools.errors import IrrepsError
 from equitools.groups import Irrep, Irreps, clebsch_gordan, parse_irreps
 from equitools.ops.contraction_program import build_program
+from equitools.ops.conv_tables import MAX_COMPILED_DEGREE, ConvTables
 from equitools.ops.symmetric_basis import (
     monomial_counts,
     monomial_factors,
@@ -105,6 +105,13 @@ class TensorProductPlan(Plan):
         order: ``order[k]`` is the path whose output is block k of ``irreps_out``.
         irreps_out: The sorted output irreps, one block a path.
         weight_numel: Number of weights of one edge.
+        dim_in: ``irreps_in.dim``; this and the following are plain numbers, which torch.compile can follow.
+        dim_edge: ``irreps_edge.dim``.
+        uniform: Whether all input blocks have one multiplicity and the edge blocks have multiplicity 1: the fused form.
+        channels: The multiplicity of the first input block; of a uniform plan, of all.
+        max_degree: The highest degree among the irreps of the paths.
+        blocks: For each used input block, the paths that start from it.
+        conv_tables: What the compiled convolution reads, of separate and of merged outputs; empty for higher degrees.
 
     Raises:
         IrrepsError: Nothing that was asked for can be produced.
@@ -141,22 +148,17 @@ class TensorProductPlan(Plan):
         ordered = Irreps([(path.mul1, path.irrep) for path in paths]).sort()
         self.irreps_out = Irreps(ordered.irreps)
         self.order = tuple(int(k) for k in ordered.inv)
-
-    @property
-    def uniform(self) -> bool:
-        """Whether all input blocks have one multiplicity and the edge blocks have multiplicity 1: the fused form."""
-        return len({mul for mul, _ in self.irreps_in}) == 1 and all(mul == 1 for mul, _ in self.irreps_edge)
-
-    @functools.cached_property
-    def max_degree(self) -> int:
-        """The highest degree among the irreps of the paths."""
-        return max(max(self.irreps_in[p.index1].ir.l, self.irreps_edge[p.index2].ir.l, p.irrep.l) for p in self.paths)
-
-    @functools.cached_property
-    def blocks(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """For each used input block, the paths that start from it."""
-        used = sorted({path.index1 for path in self.paths})
-        return tuple((i1, tuple(p for p, path in enumerate(self.paths) if path.index1 == i1)) for i1 in used)
+        self.dim_in, self.dim_edge = int(self.irreps_in.dim), int(self.irreps_edge.dim)
+        self.uniform = len({mul for mul, _ in self.irreps_in}) == 1 and all(mul == 1 for mul, _ in self.irreps_edge)
+        self.channels = int(self.irreps_in[0].mul)
+        self.max_degree = max(
+            max(self.irreps_in[p.index1].ir.l, self.irreps_edge[p.index2].ir.l, p.irrep.l) for p in paths
+        )
+        used = sorted({path.index1 for path in paths})
+        self.blocks = tuple((i1, tuple(p for p, path in enumerate(paths) if path.index1 == i1)) for i1 in used)
+        self.conv_tables: tuple[ConvTables, ...] = ()
+        if self.max_degree <= MAX_COMPILED_DEGREE:
+            self.conv_tables = ConvTables(self, merged=False), ConvTables(self, merged=True)
 
     def coupling(self, path: int) -> Tensor:
         """Return the coupling tensor of one path, normalised, ``[2l1+1, 2l2+1, 2l3+1]`` float64."""

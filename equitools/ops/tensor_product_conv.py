@@ -5,19 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from equitools.errors import GraphError, ShapeError
+from equitools.errors import BackendError, GraphError, ShapeError
 from equitools.ops import (
     backend,
     conv_autograd,  # noqa: F401 - registers the derivatives
 )
-from equitools.ops.conv_tables import ConvTables, conv_tables
+from equitools.ops.conv_tables import MAX_COMPILED_DEGREE, ConvTables, conv_tables
 from equitools.ops.plan import TensorProductPlan
 from equitools.ops.segment import segment_sum
 
 __all__ = ["radial_tensor_product_conv", "tensor_product_conv", "tensor_product_conv_reference"]
-
-#: Highest degree that the compiled kernels take; beyond it, plain torch does the work.
-MAX_COMPILED_DEGREE = 6
 
 
 def tensor_product_conv(
@@ -137,7 +134,14 @@ def radial_tensor_product_conv(
 
 
 def _compiled(plan: TensorProductPlan, x: Tensor) -> bool:
-    return plan.max_degree <= MAX_COMPILED_DEGREE and backend.choose("tensor_product_conv", x) == "cpu"
+    if plan.max_degree <= MAX_COMPILED_DEGREE:
+        return backend.choose("tensor_product_conv", x) == "cpu"
+    if backend.requested_backend() == "cpu":
+        raise BackendError(
+            f"tensor_product_conv was asked to run on the backend 'cpu', whose kernels take degrees up to "
+            f"{MAX_COMPILED_DEGREE}; the plan has {plan.max_degree}. Choose 'auto' or 'reference'."
+        )
+    return False
 
 
 def _guarded(operation: object, arguments: tuple[Tensor | int, ...], tables: ConvTables) -> Tensor:
@@ -179,7 +183,7 @@ def _in_torch(
         rows = _transpose_blocks(x, [(ir.dim, mul) for mul, ir in plan.irreps_in])
         out = tensor_product_conv_reference(plan, rows, edge_attr, weight, edge_index, num_nodes)
         return _transpose_blocks(out, [(mul, ir.dim) for mul, ir in plan.irreps_out])
-    channels = plan.irreps_in[0].mul
+    channels = plan.channels
     plan.prepare_fused()
     matrices = edge_attr @ plan.table("edge_to_matrix", x.device, x.dtype)
     gathered = x.index_select(0, edge_index[0]).unflatten(1, (-1, channels))
@@ -228,10 +232,10 @@ def _check(plan: TensorProductPlan, x: Tensor, edge_attr: Tensor, edge_index: Te
         )
     nodes = x.shape[0] if x.ndim else 0
     if x.ndim == 3:
-        channels = plan.irreps_in[0].mul
-        wanted: tuple[int, ...] = (nodes, plan.irreps_in.dim // channels, channels)
+        channels = plan.channels
+        wanted: tuple[int, ...] = (nodes, plan.dim_in // channels, channels)
     else:
-        wanted = (nodes, plan.irreps_in.dim)
+        wanted = (nodes, plan.dim_in)
     if tuple(x.shape) != wanted:
         raise ShapeError(f"x of the convolution must be {list(wanted)}, the tensor given is {list(x.shape)}.")
     if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
@@ -242,7 +246,7 @@ def _check(plan: TensorProductPlan, x: Tensor, edge_attr: Tensor, edge_index: Te
         raise ShapeError(f"edge_index is on {edge_index.device}, but x is on {x.device}; move one of them.")
     if num_nodes < 0:
         raise ShapeError(f"num_nodes must not be negative, it is {num_nodes}.")
-    _check_like(x, "edge_attr", edge_attr, (edge_index.shape[-1], plan.irreps_edge.dim))
+    _check_like(x, "edge_attr", edge_attr, (edge_index.shape[-1], plan.dim_edge))
 
 
 def _check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
