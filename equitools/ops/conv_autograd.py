@@ -141,7 +141,7 @@ def _radial_double_backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tenso
 
 
 def _radial_double_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
-    ctx.given = inputs[3] is not None
+    ctx.given, ctx.need_v = inputs[3] is not None, inputs[-1]
     ctx.save_for_backward(*(t for t in inputs[:-1] if t is not None))
     ctx.set_materialize_grads(False)
 
@@ -173,6 +173,8 @@ def _radial_third_order(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | 
     saved = list(ctx.saved_tensors)
     if not ctx.given:
         saved.insert(3, None)
+    if not ctx.need_v:  # that output is empty
+        cotangents = *cotangents[:4], None
     grads = _differentiate(_radial_double_by_parts, tuple(saved[:9]), tuple(saved[9:]), cotangents)
     return *grads, *(None,) * 6
 
