@@ -120,6 +120,18 @@ def test_third_derivative(backend):
     assert gradcheck(force_norm, r)
 
 
+def test_third_derivative_with_a_graph(backend):
+    """Its cotangents depend on the inputs then; each dependence counts once."""
+    results = []
+    for again in (False, True):
+        v = distances(4).requires_grad_()
+        value = bessel_basis(v, 4, CUTOFF, 5).pow(3).sum()
+        for _ in range(2):
+            value = torch.autograd.grad(value, v, create_graph=True)[0].square().sum()
+        results.append(torch.autograd.grad(value, v, create_graph=again)[0].detach())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
 def test_leading_shapes(backend, shape):
     r = 1 + torch.rand(shape, dtype=torch.float64)

@@ -138,6 +138,18 @@ def test_third_derivative(backend):
     assert gradcheck(force_norm, vectors)
 
 
+def test_third_derivative_with_a_graph(backend):
+    """Its cotangents depend on the inputs then; each dependence counts once."""
+    results = []
+    for again in (False, True):
+        v = points(2).requires_grad_()
+        value = spherical_harmonics(3, v).pow(3).sum()
+        for _ in range(2):
+            value = torch.autograd.grad(value, v, create_graph=True)[0].square().sum()
+        results.append(torch.autograd.grad(value, v, create_graph=again)[0].detach())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (0,), (2, 3), (2, 0, 3)])
 def test_leading_shapes(backend, shape):
     vectors = torch.randn(*shape, 3, dtype=torch.float64)
