@@ -431,8 +431,12 @@ static void backward_listed(const PathArgs<T>& p, int64_t from, int begin, int e
 
 // ---- one path, whichever kernel fits -------------------------------------------------------------------------------
 
+#ifndef EQUITOOLS_UNROLLED_DEGREE
+#define EQUITOOLS_UNROLLED_DEGREE 3  // less for the sanitizers, under which the compiler needs gigabytes
+#endif
+
 #if EQUITOOLS_VECTOR_BYTES > 16
-constexpr int kUnrolledDegree = 3;
+constexpr int kUnrolledDegree = EQUITOOLS_UNROLLED_DEGREE;
 #else
 constexpr int kUnrolledDegree = -1;  // the portable build is for correctness: listed kernels only
 #endif
