@@ -38,8 +38,8 @@ def test_pattern_program(monkeypatch, tmp_path):
 def test_convolution_under_sanitizers(tmp_path):
     sets = FLAGS if platform.machine().lower() in {"x86_64", "amd64"} else {"baseline": []}
     common = ["g++", "-std=c++20", "-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    # The unrolled kernels are one template for all degrees. Of all of them, sanitized, the compiler would make gigabytes;
-    # test_conv_kernels.py compares them all.
+    # The unrolled kernels are one template for all degrees; all of them, sanitized, cost the compiler gigabytes.
+    # tests/ops/test_conv_kernels.py compares them all.
     common += ["-DEQUITOOLS_UNROLLED_DEGREE=1", "-Wall", "-Wno-psabi", f"-I{ROOT / 'csrc'}"]
     parts = [(ROOT / "csrc" / "cpu" / f"convolution_{name}.cpp", flags) for name, flags in sets.items()]
     parts.append((Path(__file__).with_name("host_convolution.cpp"), []))
