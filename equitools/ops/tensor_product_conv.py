@@ -71,7 +71,7 @@ def tensor_product_conv(
             tables,
         )
     else:
-        out = _in_torch(plan, rows, edge_attr, weights, edge_index, num_nodes)
+        out = _in_torch_guarded(plan, rows, edge_attr, weights, edge_index, num_nodes)
         if merged:
             out = _merge(plan, out)
     return out.unflatten(1, (-1, x.shape[-1])) if x.ndim == 3 else out
@@ -127,7 +127,7 @@ def radial_tensor_product_conv(
             tables,
         )
     else:
-        out = _in_torch(plan, rows, edge_attr, hidden @ weight, edge_index, num_nodes)
+        out = _in_torch_guarded(plan, rows, edge_attr, hidden @ weight, edge_index, num_nodes)
         if merged:
             out = _merge(plan, out)
     return out.unflatten(1, (-1, x.shape[-1])) if x.ndim == 3 else out
@@ -174,6 +174,19 @@ def _merge(plan: TensorProductPlan, out: Tensor) -> Tensor:
     for _, ir in plan.irreps_out.simplify():
         parts.append(torch.cat([p.unflatten(1, (ir.dim, mul)) for (mul, other), p in pieces if other == ir], 2))
     return torch.cat([p.flatten(1) for p in parts], 1)
+
+
+def _in_torch_guarded(
+    plan: TensorProductPlan, x: Tensor, edge_attr: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int
+) -> Tensor:
+    """Convolve in plain torch; a sender out of range is a `GraphError` here, too."""
+    if torch.compiler.is_compiling():
+        return _in_torch(plan, x, edge_attr, weight, edge_index, num_nodes)
+    try:
+        return _in_torch(plan, x, edge_attr, weight, edge_index, num_nodes)
+    except (IndexError, RuntimeError):
+        check_edges(edge_index, len(x), num_nodes)
+        raise
 
 
 def _in_torch(
