@@ -50,6 +50,7 @@ struct Tile {
   int64_t row[kTile];             // of y, w and h, of each edge
   int64_t sender[kTile];
   int64_t into[kTile];            // receiver of each edge
+  int64_t position;               // of the first edge among the ordered ones
 };
 
 // Pointers at the first channel; rows[e] is the offset of edge e.
@@ -66,7 +67,8 @@ struct PathArgs {
   int64_t stride1;
   const T *w, *c;
   const int64_t* wrow;
-  const int64_t* ahead;  // rows of w of the edges of the next tile, null: nothing to fetch
+  const int64_t* ahead;  // rows of w of edges that follow, fetched ahead; null: nothing to fetch
+  const int64_t* dwahead;  // the same of dw
   const T* g;
   T* out;
   const int64_t* grow;  // of each edge; forward: of each part of the tile
@@ -297,8 +299,8 @@ EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t chan
   T* dw1 = Part == 1 ? p.dw1 + p.dw1row[e] : nullptr;
   const int64_t stride1 = p.stride1, stride3 = p.stride3, dxstride = p.dxstride;
   const T* next = p.w + (kFetch ? p.ahead[e] : 0);
-  const T* next_c = Part == 1 ? p.c + p.ahead[e] : nullptr;
-  T* next_dw = p.dw + (kFetch ? p.ahead[e] : 0);
+  const T* next_c = Part == 1 ? p.c + p.dwahead[e] : nullptr;
+  T* next_dw = p.dw + (kFetch ? p.dwahead[e] : 0);
   const T* m = (Part == 2 ? p.mb : p.m) + start * kTile + e;
   Vec<T> s[pairs];
   unroll<0, pairs>([&](auto k) { s[k.value] = m[k.value * kTile] - Vec<T>{}; });
@@ -511,6 +513,7 @@ static inline void run_backward(const ConvPath& path, const PathArgs<T>& p, int 
 template <typename T>
 static inline bool next_tile(const ConvGraph& graph, int64_t& receiver, int64_t& k, int64_t end, Tile<T>& t) {
   t.edges = t.receivers = 0;
+  t.position = k;
   while (receiver < end && t.edges < kTile) {
     const int64_t stop = graph.first[receiver + 1];
     if (k < stop) {
@@ -701,7 +704,7 @@ static void conv_forward(const ConvData<T>& d, T* memory, int64_t begin, int64_t
   int64_t receiver = begin, position = d.graph.first[begin];
   clear_isolated(d, begin, end);
   while (next_tile(d.graph, receiver, position, end, tile)) {
-    const Rows<T> rows(plan, tile, block);
+    const Rows<T> rows(plan, tile, d.kept ? d.kept_row : block);
     int64_t ahead[kTile];
     for (int e = 0; e < kTile; ++e) {
       const int64_t k = position + e < d.graph.first[end] ? position + e : position - 1;
@@ -731,8 +734,10 @@ static void conv_forward(const ConvData<T>& d, T* memory, int64_t begin, int64_t
             p.ahead = ahead;
           } else {  // made for this block of channels and used at once
             constexpr int W = Simd<T>::W;  // not padded(): it may be more than a block
-            make_weights(d, path, tile.edges, s.h, channel, (p.channels + W - 1) / W * W, s.w, block);
-            p.w = s.w;
+            T* made = d.kept ? d.kept + tile.position * d.kept_row + path.packed + channel : s.w;
+            const int64_t made_row = d.kept ? d.kept_row : block;
+            make_weights(d, path, tile.edges, s.h, channel, (p.channels + W - 1) / W * W, made, made_row);
+            p.w = made;
             p.wrow = rows.made;
           }
           run_forward<T, false>(path, p);
@@ -757,6 +762,8 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
       const int64_t q = position - tile.edges + e + kEdgesTogether, k = q < d.graph.first[end] ? q : d.graph.first[end] - 1;
       ahead[e] = (d.graph.edge ? d.graph.edge[k] : k) * plan.weights;
     }
+    int64_t kept[kTile + kEdgesTogether];
+    for (int e = 0; e < kTile + kEdgesTogether; ++e) kept[e] = (e < tile.edges ? e : tile.edges - 1) * d.kept_row;
     gather_columns(tile, d.y, plan.dim2, s.y);
     if (Second) gather_columns(tile, d.b, plan.dim2, s.b);
     if (d.dy) clear(s.dy, plan.dim2 * kTile);
@@ -787,16 +794,17 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
           p.w = d.w + path.weight;
           p.c = Second ? d.c + path.weight : nullptr;
           p.wrow = rows.w;
-          p.ahead = ahead;
+          p.ahead = p.dwahead = ahead;
           p.dw = d.dw ? d.dw + path.weight : s.nowhere_w;
           p.dwrow = d.dw ? rows.w : rows.zero;
           p.dw1 = s.dw1;
           p.dw1row = rows.zero;
         } else {
-          p.w = s.w;
+          p.w = d.kept ? d.kept + tile.position * d.kept_row + path.packed : s.w;
           p.c = s.c;
-          p.wrow = rows.made;
-          p.ahead = rows.made;
+          p.wrow = d.kept ? kept : rows.made;
+          p.ahead = d.kept ? kept + kEdgesTogether : rows.made;
+          p.dwahead = rows.made;
           p.dw = s.dw;
           p.dw1 = s.dw1;
           p.dwrow = p.dw1row = rows.made;
@@ -819,7 +827,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         for (int64_t k = first; k < last; ++k) {
           const ConvPath& path = plan.paths[k];
           const int64_t width = padded<T>(path.channels), start = path.packed * d.hidden;
-          make_weights(d, path, tile.edges, s.h, 0, width, s.w, stride);
+          if (!d.kept) make_weights(d, path, tile.edges, s.h, 0, width, s.w, stride);
           const PathArgs<T> p = arguments(path);
           if (Second) {
             make_weights(d, path, tile.edges, s.ch, 0, width, s.c, stride);

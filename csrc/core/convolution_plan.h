@@ -59,6 +59,8 @@ struct ConvData {
   const T* v;         // v packed by path: [K, padded channels] each
   const T* vt;        // its transpose by path: [padded channels, padded K] each
   int64_t hidden;     // K
+  T* kept;            // null, or the weights that the forward has made and the backward reads again: a row an edge, in
+  int64_t kept_row;   // the order of receivers, of this length; each path's part as long as in the packed v
   const T* g;         // cotangent of out [N_out, dim3]
   const T* a;         // cotangents of the gradients, for the double backward: of x [N, dim1],
   const T* b;         // of y [E, dim2],

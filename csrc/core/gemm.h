@@ -19,14 +19,7 @@ EQUITOOLS_INLINE void gemm_block(int64_t k, const T* a, int64_t row, int64_t col
                                  int64_t ldc) {
   constexpr int W = Simd<T>::W;
   Vec<T> acc[M][N];
-  unroll<0, M>([&](auto i) {
-    unroll<0, N>([&](auto j) {
-      if constexpr (Add)
-        acc[i.value][j.value] = load(c + i.value * ldc + j.value * W);
-      else
-        acc[i.value][j.value] = Vec<T>{};
-    });
-  });
+  unroll<0, M>([&](auto i) { unroll<0, N>([&](auto j) { acc[i.value][j.value] = Vec<T>{}; }); });
   for (int64_t p = 0; p < k; ++p) {
     Vec<T> right[N];
     unroll<0, N>([&](auto j) { right[j.value] = load(b + p * ldb + j.value * W); });
@@ -36,7 +29,11 @@ EQUITOOLS_INLINE void gemm_block(int64_t k, const T* a, int64_t row, int64_t col
     });
   }
   unroll<0, M>([&](auto i) {
-    unroll<0, N>([&](auto j) { store(c + i.value * ldc + j.value * W, acc[i.value][j.value]); });
+    unroll<0, N>([&](auto j) {
+      T* to = c + i.value * ldc + j.value * W;
+      // Added at the end: where C gathers many products, its rounding errors are those of their number, not of all terms.
+      store(to, Add ? load(to) + acc[i.value][j.value] : acc[i.value][j.value]);
+    });
   });
 }
 

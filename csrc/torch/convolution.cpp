@@ -404,7 +404,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> double_backward(const Tensor& a_, con
 
 Tensor radial_forward(const Tensor& x, const Tensor& y, const Tensor& h, const Tensor& v, const Tensor& edge_index,
                       int64_t num_nodes, int64_t dim_out, const Tensor& paths, const Tensor& pairs,
-                      const Tensor& entries, const Tensor& coupling) {
+                      const Tensor& entries, const Tensor& coupling, void* kept = nullptr) {
   Call call(x, y, edge_index, num_nodes, dim_out, v.dim() == 2 ? v.size(1) : -1, paths, pairs, entries, coupling);
   call.weigh(h, v);
   Tensor out = equitools::fresh(call.x, num_nodes, dim_out);
@@ -416,6 +416,8 @@ Tensor radial_forward(const Tensor& x, const Tensor& y, const Tensor& h, const T
     d.h = call.h.const_data_ptr<T>();
     d.v = v_packed.get();
     d.hidden = K;
+    d.kept = static_cast<T*>(kept);
+    d.kept_row = width;
     d.out = out.mutable_data_ptr<T>();
     run_forward(call, d);
   });
@@ -426,7 +428,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> radial_backward(const Tensor& g_, con
                                                            const Tensor& h, const Tensor& v, const Tensor& edge_index,
                                                            const Tensor& paths, const Tensor& pairs,
                                                            const Tensor& entries, const Tensor& coupling, bool need_x,
-                                                           bool need_y, bool need_h, bool need_v) {
+                                                           bool need_y, bool need_h, bool need_v,
+                                                           void* kept = nullptr) {
   const Tensor g = dense(g_);
   STD_TORCH_CHECK(g.dim() == 2, "grad must be [N, components]");
   Call call(x, y, edge_index, g.size(0), g.size(1), v.dim() == 2 ? v.size(1) : -1, paths, pairs, entries, coupling);
@@ -449,6 +452,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> radial_backward(const Tensor& g_, con
     d.v = v_packed.get();
     d.vt = vt_packed.get();
     d.hidden = K;
+    d.kept = static_cast<T*>(kept);
+    d.kept_row = width;
     d.g = g.const_data_ptr<T>();
     d.dx = pointer<T>(dx, need_x);
     d.dy = pointer<T>(dy, need_y);
@@ -458,6 +463,21 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> radial_backward(const Tensor& g_, con
     if (need_v) unpack<T>(call.tables, dv_packed.get(), K, dv.mutable_data_ptr<T>());
   });
   return {dx, dy, dh, dv};
+}
+
+Tensor radial_forward_op(const Tensor& x, const Tensor& y, const Tensor& h, const Tensor& v, const Tensor& edge_index,
+                         int64_t num_nodes, int64_t dim_out, const Tensor& paths, const Tensor& pairs,
+                         const Tensor& entries, const Tensor& coupling) {
+  return radial_forward(x, y, h, v, edge_index, num_nodes, dim_out, paths, pairs, entries, coupling);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> radial_backward_op(const Tensor& g, const Tensor& x, const Tensor& y,
+                                                              const Tensor& h, const Tensor& v,
+                                                              const Tensor& edge_index, const Tensor& paths,
+                                                              const Tensor& pairs, const Tensor& entries,
+                                                              const Tensor& coupling, bool need_x, bool need_y,
+                                                              bool need_h, bool need_v) {
+  return radial_backward(g, x, y, h, v, edge_index, paths, pairs, entries, coupling, need_x, need_y, need_h, need_v);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> radial_double_backward(
@@ -513,17 +533,28 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> radial_double_backward(
 }  // namespace
 
 Tensor radial_tensor_product_conv(const Tensor& x, const Tensor& y, const Tensor& hidden, const Tensor& weight,
-                                  const Tensor& edge_index, int64_t num_nodes, int64_t dim_out, const ConvTensors& plan) {
+                                  const Tensor& edge_index, int64_t num_nodes, int64_t dim_out, const ConvTensors& plan,
+                                  void* kept) {
   return radial_forward(x, y, hidden, weight, edge_index, num_nodes, dim_out, plan.paths, plan.pairs, plan.entries,
-                        plan.coupling);
+                        plan.coupling, kept);
+}
+
+int64_t kept_row(const Tensor& paths) {
+  STD_TORCH_CHECK(paths.dim() == 2 && paths.size(1) == kPathColumns && paths.scalar_type() == ScalarType::Long,
+                  "paths must be int64 [P, 11]");
+  const Tensor t = dense(paths);
+  const int64_t* p = t.const_data_ptr<int64_t>();
+  int64_t row = 0;
+  for (int64_t k = 0; k < t.size(0); ++k) row += (p[k * kPathColumns + 3] + 15) / 16 * 16;
+  return row;
 }
 
 std::tuple<Tensor, Tensor, Tensor> radial_tensor_product_conv_backward(const Tensor& grad, const Tensor& x,
                                                                        const Tensor& y, const Tensor& hidden,
                                                                        const Tensor& weight, const Tensor& edge_index,
-                                                                       const ConvTensors& plan, bool need_x) {
+                                                                       const ConvTensors& plan, bool need_x, void* kept) {
   auto [dx, dy, dh, dv] = radial_backward(grad, x, y, hidden, weight, edge_index, plan.paths, plan.pairs, plan.entries,
-                                          plan.coupling, need_x, true, true, false);
+                                          plan.coupling, need_x, true, true, false, kept);
   return {dx, dy, dh};
 }
 
@@ -550,8 +581,8 @@ STABLE_TORCH_LIBRARY_IMPL(equitools, CPU, m) {
   m.impl("tensor_product_conv", TORCH_BOX(&forward));
   m.impl("tensor_product_conv_backward", TORCH_BOX(&backward));
   m.impl("tensor_product_conv_double_backward", TORCH_BOX(&double_backward));
-  m.impl("radial_tensor_product_conv", TORCH_BOX(&radial_forward));
-  m.impl("radial_tensor_product_conv_backward", TORCH_BOX(&radial_backward));
+  m.impl("radial_tensor_product_conv", TORCH_BOX(&radial_forward_op));
+  m.impl("radial_tensor_product_conv_backward", TORCH_BOX(&radial_backward_op));
   m.impl("radial_tensor_product_conv_double_backward", TORCH_BOX(&radial_double_backward));
 }
 

@@ -17,12 +17,16 @@ struct ConvTensors {  // of a plan, equitools/ops/conv_tables.py
   Tensor paths, pairs, entries, coupling;
 };
 Tensor radial_tensor_product_conv(const Tensor& x, const Tensor& y, const Tensor& hidden, const Tensor& weight,
-                                  const Tensor& edge_index, int64_t num_nodes, int64_t dim_out, const ConvTensors& plan);
+                                  const Tensor& edge_index, int64_t num_nodes, int64_t dim_out, const ConvTensors& plan,
+                                  void* kept = nullptr);
 // Gradients of x (empty unless need_x), y and hidden.
 std::tuple<Tensor, Tensor, Tensor> radial_tensor_product_conv_backward(const Tensor& grad, const Tensor& x,
                                                                        const Tensor& y, const Tensor& hidden,
                                                                        const Tensor& weight, const Tensor& edge_index,
-                                                                       const ConvTensors& plan, bool need_x);
+                                                                       const ConvTensors& plan, bool need_x,
+                                                                       void* kept = nullptr);
+// kept: room for kept_row numbers an edge, to which the forward writes the weights that the backward then reads.
+int64_t kept_row(const Tensor& paths);
 
 Tensor symmetric_contraction(const Tensor& x, const Tensor& weight, const Tensor& species, const Tensor& program,
                              const Tensor& values, int64_t dim_out);

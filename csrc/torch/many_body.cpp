@@ -207,7 +207,7 @@ struct Readout {
 
 template <typename T>
 std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_index, const Tensor& species,
-                                    Arguments& a, double cutoff, double scale, bool gradient) {
+                                    Arguments& a, double cutoff, double scale, bool gradient, Tensor workspace) {
   const int64_t E = vectors.size(0), N = species.size(0);
   for (const Tensor& t : a.tensors)
     STD_TORCH_CHECK(t.scalar_type() == vectors.scalar_type() || t.scalar_type() == ScalarType::Long ||
@@ -243,6 +243,18 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   const Tensor y = spherical_harmonics(vectors, lmax, true, 0);
 
   // Forward.
+  // Where the weights of all edges fit into the workspace, the backward reads them; else it makes them once more.
+  std::vector<void*> weights(layers, nullptr);
+  int64_t room = 0;
+  for (const Layer& layer : net) room += E * kept_row(layer.conv.paths);
+  if (gradient && room <= workspace.numel()) {
+    T* at = workspace.mutable_data_ptr<T>();
+    for (int64_t k = 0; k < layers; ++k) {
+      weights[k] = at;
+      at += E * kept_row(net[k].conv.paths);
+    }
+  }
+
   std::vector<Layer::Kept> kept;
   std::vector<T> scalars(size_t(N) * layers * channels);
   Tensor features = rows_of<T>(embedding, species);  // of the layer before
@@ -251,7 +263,8 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
     const Tensor x = layer.up(features);
     auto [hidden, tangent] = radial_functions<T>(layer, mode, cutoff, r, basis, slope);
     const Tensor message =
-        radial_tensor_product_conv(x, y, hidden, layer.last, edge_index, N, layer.conv_dim, layer.conv);
+        radial_tensor_product_conv(x, y, hidden, layer.last, edge_index, N, layer.conv_dim, layer.conv,
+                                                      weights[k]);
     const Tensor mixed = layer.mix(message);
     STD_TORCH_CHECK(mixed.size(1) % channels == 0, "many_body_energy: the channels do not divide the features");
     const Tensor cubes = torch::stable::view(mixed, {N, mixed.size(1) / channels, channels});
@@ -290,7 +303,7 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
         layer.values);
     const Tensor message = layer.mix.adjoint(torch::stable::view(mixed, {N, mixed.numel() / (N ? N : 1)}));
     auto [dx, dyk, dh] = radial_tensor_product_conv_backward(message, keep.x, y, keep.hidden, layer.last, edge_index,
-                                                             layer.conv, !layer.first);
+                                                             layer.conv, !layer.first, weights[k]);
     add_to<T>(dy, dyk);
     const int64_t K = keep.hidden.size(1);
     const T *h = dh.const_data_ptr<T>(), *t = keep.tangent.const_data_ptr<T>();
@@ -319,7 +332,7 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
 
 std::tuple<Tensor, Tensor> many_body_energy(const Tensor& vectors_, const Tensor& edge_index, const Tensor& species_,
                                             const std::vector<Tensor> tensors, const Numbers numbers, double cutoff,
-                                            double scale, bool gradient) {
+                                            double scale, bool gradient, const Tensor workspace) {
   const Tensor vectors = dense(vectors_), species = dense(species_);
   check_floating(vectors, "vectors");
   STD_TORCH_CHECK(vectors.dim() == 2 && vectors.size(1) == 3, "vectors must be [E, 3]");
@@ -327,10 +340,12 @@ std::tuple<Tensor, Tensor> many_body_energy(const Tensor& vectors_, const Tensor
   STD_TORCH_CHECK(edge_index.dim() == 2 && edge_index.size(0) == 2 && edge_index.size(1) == vectors.size(0),
                   "edge_index must be int64 [2, E]");
   STD_TORCH_CHECK(cutoff > 0, "the cutoff must be positive");
+  STD_TORCH_CHECK(workspace.scalar_type() == vectors.scalar_type() && workspace.is_contiguous(),
+                  "the workspace must have the dtype of the vectors, in one piece");
   Arguments a{tensors, numbers};
   if (vectors.scalar_type() == ScalarType::Float)
-    return evaluate<float>(vectors, edge_index, species, a, cutoff, scale, gradient);
-  return evaluate<double>(vectors, edge_index, species, a, cutoff, scale, gradient);
+    return evaluate<float>(vectors, edge_index, species, a, cutoff, scale, gradient, workspace);
+  return evaluate<double>(vectors, edge_index, species, a, cutoff, scale, gradient, workspace);
 }
 
 }  // namespace
@@ -338,7 +353,7 @@ std::tuple<Tensor, Tensor> many_body_energy(const Tensor& vectors_, const Tensor
 STABLE_TORCH_LIBRARY_FRAGMENT(equitools, m) {
   m.def(
       "many_body_energy(Tensor vectors, Tensor edge_index, Tensor species, Tensor[] tensors, int[] numbers, "
-      "float cutoff, float scale, bool gradient) -> (Tensor, Tensor)");
+      "float cutoff, float scale, bool gradient, Tensor(a!) workspace) -> (Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(equitools, CPU, m) { m.impl("many_body_energy", TORCH_BOX(&many_body_energy)); }

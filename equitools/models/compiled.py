@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CompiledPotential", "compile_potential", "obstacle"]
 
-_NETWORK, _TABLE = 0, 1
+#: The weights of edges are kept for the backward up to this size; beyond it they are made twice.
+_MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class _Program:
     numbers: list[int]
     cutoff: float
     scale: float
+    weights: int  # of an edge, in all layers, each path filled up to 16 channels
 
 
 def obstacle(potential: torch.nn.Module) -> str:
@@ -131,6 +133,7 @@ class CompiledPotential:
             if radial == "tabulated":
                 self.tables = [tabulate(net, layer, tolerance) for layer in range(net.config.num_layers)]
             self._program = _program(potential, self.tables)
+        self._room = torch.empty(0, dtype=self.dtype)
 
     def parameters(self) -> Any:
         """Return the parameters of the potential, as of a module."""
@@ -163,7 +166,15 @@ class CompiledPotential:
             vectors = graph.edge_vectors()
             p = self._program
             atomic, gradient = torch.ops.equitools.many_body_energy(
-                vectors, graph.edge_index, species, p.tensors, p.numbers, p.cutoff, p.scale, wanted
+                vectors,
+                graph.edge_index,
+                species,
+                p.tensors,
+                p.numbers,
+                p.cutoff,
+                p.scale,
+                wanted,
+                self._workspace(len(vectors)),
             )
             atomic, gradient = self.scale * atomic, self.scale * gradient
         if self.zbl is not None:
@@ -182,6 +193,16 @@ class CompiledPotential:
             if wanted:
                 outputs |= _derivatives(graph, vectors, gradient, forces, volume, bool(virial))
         return outputs
+
+    def _workspace(self, edges: int) -> Tensor:
+        """Return room for the weights of all edges, kept from call to call; empty where that would be too much."""
+        needed = edges * self._program.weights
+        if needed * self.dtype.itemsize > _MOST_BYTES:
+            return torch.empty(0, dtype=self.dtype)
+        if len(self._room) < needed:
+            self._room = torch.empty(0, dtype=self.dtype)  # the old one goes first
+            self._room = torch.empty(needed + needed // 8, dtype=self.dtype)
+        return self._room
 
 
 def _volumes(graph: Graph) -> Tensor:
@@ -242,7 +263,11 @@ def _program(potential: Potential, tables: list[RadialTables]) -> _Program:
         _add_layer(tensors, numbers, net.embedding.dtype, interaction, product, table)  # type: ignore[arg-type]
     _add_readout(tensors, potential)
     tensors = [t.detach().contiguous().clone() for t in tensors]
-    return _Program(tensors, numbers, float(config.cutoff), math.sqrt(config.cutoff))
+    weights = sum(
+        len(block.conv.plan.paths) * (-(-config.channels // 16) * 16)  # type: ignore[union-attr, arg-type]
+        for block in net.interactions
+    )
+    return _Program(tensors, numbers, float(config.cutoff), math.sqrt(config.cutoff), weights)
 
 
 def _add_layer(

@@ -122,7 +122,7 @@ def tabulate(net: ManyBodyMP, layer: int, tolerance: float) -> RadialTables:
     values, slopes = _hidden(net, layer, lengths, 1)
     stacked = torch.cat([values, slopes * cutoff / 10]) @ triangle.T
     _, singular, directions = torch.linalg.svd(stacked, full_matrices=False)
-    keep = int((singular > singular[0] * tolerance / 30).sum())
+    fewest = max(1, int((singular > singular[0] * tolerance * 30).sum()))
     dense: dict[int, tuple[Tensor, ...]] = {}
     best = None
     for intervals in _INTERVALS:
@@ -133,7 +133,7 @@ def tabulate(net: ManyBodyMP, layer: int, tolerance: float) -> RadialTables:
             dense[intervals] = (places, *_hidden(net, layer, places * spacing, 2))
         places, *exact = dense[intervals]
         exact = [e @ triangle.T for e in exact]
-        for functions in sorted({min(-(-keep // 8) * 8 + extra, len(singular)) for extra in (0, 8, 16)}):
+        for functions in sorted({min(-(-fewest // 4) * 4 + extra, len(singular)) for extra in range(0, 64, 4)}):
             chosen = directions[:functions].T
             table = _quintic([f @ triangle.T @ chosen for f in found], spacing)
             weight = chosen.T @ basis.T
