@@ -689,6 +689,84 @@ static inline void make_weights(const ConvData<T>& d, const ConvPath& path, int 
   gemm<T, false>(edges, n, d.hidden, h, d.hidden, 1, d.v + path.packed * d.hidden + channel, width, to, stride);
 }
 
+// Where the edges of a tile stand in the table, and what the six rows are multiplied by for values and slopes.
+template <typename T>
+struct Places {
+  const T* row[kTile];  // null: at or beyond the cutoff
+  T value[kTile][6], slope[kTile][6];
+
+  Places(const ConvTable<T>& t, const Tile<T>& tile, int64_t width) {
+    if (!t.rows) return;
+    const double inverse = double(t.intervals) / t.cutoff;
+    for (int e = 0; e < tile.edges; ++e) {
+      const T r = t.r[tile.row[e]];
+      row[e] = nullptr;
+      if (!(r < T(t.cutoff))) continue;
+      const double place = double(r) * inverse;
+      int64_t i = int64_t(place);
+      i = i < 0 ? 0 : i >= t.intervals ? t.intervals - 1 : i;
+      const double s = place - double(i), s2 = s * s, s3 = s2 * s, s4 = s2 * s2, s5 = s4 * s;
+      const double c[6] = {1, 10 * s3 - 15 * s4 + 6 * s5, s - 6 * s3 + 8 * s4 - 3 * s5, -4 * s3 + 7 * s4 - 3 * s5,
+                           0.5 * s2 - 1.5 * s3 + 1.5 * s4 - 0.5 * s5, 0.5 * s3 - s4 + 0.5 * s5};
+      const double g[6] = {0, 30 * s2 - 60 * s3 + 30 * s4, 1 - 18 * s2 + 32 * s3 - 15 * s4, -12 * s2 + 28 * s3 - 15 * s4,
+                           s - 4.5 * s2 + 6 * s3 - 2.5 * s4, 1.5 * s2 - 4 * s3 + 2.5 * s4};
+      row[e] = t.rows + i * 6 * width;
+      for (int j = 0; j < 6; ++j) {
+        value[e][j] = T(c[j]);
+        slope[e][j] = T(g[j] * inverse);
+      }
+    }
+  }
+};
+
+// Weights, and slopes where wanted, of columns [column, column + n) of the table, n whole vectors; rows `stride` apart.
+template <typename T>
+static inline void read_weights(const Places<T>& places, int edges, int64_t width, int64_t column, int64_t n, T* to,
+                                T* slope, int64_t stride) {
+  constexpr int W = Simd<T>::W;
+  for (int e = 0; e < edges; ++e) {
+    T* w = to + e * stride;
+    T* d = slope ? slope + e * stride : nullptr;
+    if (!places.row[e]) {
+      for (int64_t k = 0; k < n; k += W) {
+        store(w + k, Vec<T>{});
+        if (d) store(d + k, Vec<T>{});
+      }
+      continue;
+    }
+    const T* row = places.row[e] + column;
+    for (int64_t k = 0; k < n; k += W) {
+      Vec<T> v[6];
+      unroll<0, 6>([&](auto j) { v[j.value] = load(row + j.value * width + k); });
+      Vec<T> sum = v[0];
+      unroll<1, 6>([&](auto j) { sum += places.value[e][j.value] * v[j.value]; });
+      store(w + k, sum);
+      if (d) {
+        Vec<T> rate = places.slope[e][1] * v[1];
+        unroll<2, 6>([&](auto j) { rate += places.slope[e][j.value] * v[j.value]; });
+        store(d + k, rate);
+      }
+    }
+  }
+}
+
+// along[e] += dw[e] . slope[e]
+template <typename T>
+static inline void add_along(int edges, int channels, const T* dw, int64_t dwrow, const T* slope, int64_t sloperow,
+                             T* along) {
+  constexpr int W = Simd<T>::W;
+  for (int e = 0; e < edges; ++e) {
+    const T *a = dw + e * dwrow, *b = slope + e * sloperow;
+    Vec<T> sum{};
+    int k = 0;
+    for (; k + W <= channels; k += W) sum += load(a + k) * load(b + k);
+    if (k < channels) sum += load_part(a + k, channels - k) * load_part(b + k, channels - k);
+    T total = 0;
+    for (int i = 0; i < W; ++i) total += sum[i];
+    along[e] += total;
+  }
+}
+
 template <typename T>
 static inline void clear_isolated(const ConvData<T>& d, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i)
@@ -710,8 +788,9 @@ static void conv_forward(const ConvData<T>& d, T* memory, int64_t begin, int64_t
       const int64_t k = position + e < d.graph.first[end] ? position + e : position - 1;
       ahead[e] = (d.graph.edge ? d.graph.edge[k] : k) * plan.weights;
     }
+    const Places<T> places(d.table, tile, d.kept_row);
     gather_columns(tile, d.y, plan.dim2, s.y);
-    if (!d.w) gather_rows(tile, d.h, d.hidden, s.h);
+    if (d.h) gather_rows(tile, d.h, d.hidden, s.h);
     for (int64_t first = 0, last; first < plan.num_paths; first = last) {
       last = group_end(plan, first);
       const int pair = plan.paths[first].pair_begin;
@@ -735,8 +814,13 @@ static void conv_forward(const ConvData<T>& d, T* memory, int64_t begin, int64_t
           } else {  // made for this block of channels and used at once
             constexpr int W = Simd<T>::W;  // not padded(): it may be more than a block
             T* made = d.kept ? d.kept + tile.position * d.kept_row + path.packed + channel : s.w;
-            const int64_t made_row = d.kept ? d.kept_row : block;
-            make_weights(d, path, tile.edges, s.h, channel, (p.channels + W - 1) / W * W, made, made_row);
+            const int64_t made_row = d.kept ? d.kept_row : block, columns = (p.channels + W - 1) / W * W;
+            if (d.table.rows) {
+              T* slope = d.kept ? d.table.kept_slope + (made - d.kept) : nullptr;
+              read_weights(places, tile.edges, d.kept_row, path.packed + channel, columns, made, slope, made_row);
+            } else {
+              make_weights(d, path, tile.edges, s.h, channel, columns, made, made_row);
+            }
             p.w = made;
             p.wrow = rows.made;
           }
@@ -767,7 +851,9 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
     gather_columns(tile, d.y, plan.dim2, s.y);
     if (Second) gather_columns(tile, d.b, plan.dim2, s.b);
     if (d.dy) clear(s.dy, plan.dim2 * kTile);
-    if (!d.w) {
+    const Places<T> places(d.table, tile, d.kept_row);
+    T along[kTile] = {};
+    if (d.h) {
       gather_rows(tile, d.h, d.hidden, s.h);
       if (Second) gather_rows(tile, d.ch, d.hidden, s.ch);
       if (d.dh) clear(s.dh, kTile * depth);
@@ -827,7 +913,13 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         for (int64_t k = first; k < last; ++k) {
           const ConvPath& path = plan.paths[k];
           const int64_t width = padded<T>(path.channels), start = path.packed * d.hidden;
-          if (!d.kept) make_weights(d, path, tile.edges, s.h, 0, width, s.w, stride);
+          const T* slope = nullptr;
+          if (d.table.rows) {
+            slope = d.kept ? d.table.kept_slope + tile.position * d.kept_row + path.packed : s.c;
+            if (!d.kept) read_weights(places, tile.edges, d.kept_row, path.packed, width, s.w, s.c, stride);
+          } else if (!d.kept) {
+            make_weights(d, path, tile.edges, s.h, 0, width, s.w, stride);
+          }
           const PathArgs<T> p = arguments(path);
           if (Second) {
             make_weights(d, path, tile.edges, s.ch, 0, width, s.c, stride);
@@ -837,6 +929,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
           }
           for (int e = 0; e < tile.edges; e += kEdgesTogether)
             run_backward<T, Second>(path, p, e, e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges);
+          if (d.table.dr) add_along(tile.edges, path.channels, s.dw, stride, slope, d.kept ? d.kept_row : stride, along);
           if (d.dh) {
             gemm<T, true>(tile.edges, depth, path.channels, s.dw, stride, 1, d.vt + path.packed * depth, depth, s.dh,
                           depth);
@@ -854,6 +947,8 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
       if (d.dy) pull_matrices(plan, d.coupling, first, last, tile.edges, s.dm, s.dy);
     }
     if (d.dy) scatter_columns(tile, s.dy, plan.dim2, d.dy);
+    if (d.table.dr)
+      for (int e = 0; e < tile.edges; ++e) d.table.dr[tile.row[e]] = along[e];
     if (d.dh)
       for (int e = 0; e < tile.edges; ++e)
         for (int64_t i = 0; i < d.hidden; ++i) d.dh[tile.row[e] * d.hidden + i] = s.dh[e * depth + i];

@@ -47,6 +47,18 @@ struct ConvGraph {
   const int64_t* sender;  // [E], by row of y
 };
 
+// Weights as functions of the length of an edge: in each of equal intervals from 0 to the cutoff a combination of six rows,
+// value left, difference to the right, slopes and curvatures left and right (quintic between the nodes).
+template <typename T>
+struct ConvTable {
+  const T* rows;  // [intervals][6][row], each path's part as long as in a packed v
+  const T* r;     // [E] lengths
+  int64_t intervals;
+  double cutoff;  // from it on the weights are zero
+  T* kept_slope;  // as ConvData::kept, of the derivatives by the length
+  T* dr;          // [E]; null: not wanted
+};
+
 template <typename T>
 struct ConvData {
   ConvPlan plan;
@@ -61,6 +73,7 @@ struct ConvData {
   int64_t hidden;     // K
   T* kept;            // null, or the weights that the forward has made and the backward reads again: a row an edge, in
   int64_t kept_row;   // the order of receivers, of this length; each path's part as long as in the packed v
+  ConvTable<T> table;  // rows null: the weights are w, or h v
   const T* g;         // cotangent of out [N_out, dim3]
   const T* a;         // cotangents of the gradients, for the double backward: of x [N, dim1],
   const T* b;         // of y [E, dim2],

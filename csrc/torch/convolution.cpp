@@ -539,6 +539,68 @@ Tensor radial_tensor_product_conv(const Tensor& x, const Tensor& y, const Tensor
                         plan.coupling, kept);
 }
 
+namespace {
+
+// A table [intervals, 6, row] that fits the call, for edges of lengths r.
+template <typename T>
+void set_table(ConvData<T>& d, const Call& call, int64_t width, const Tensor& r, const Tensor& table, double cutoff,
+               void* kept) {
+  STD_TORCH_CHECK(table.dim() == 3 && table.size(0) > 0 && table.size(1) == 6 && table.size(2) == width &&
+                      table.is_contiguous(),
+                  "a table of weights must be [intervals, 6, ", width, "], in one piece");
+  check_same_dtype(table, call.x, "table and x");
+  STD_TORCH_CHECK(r.dim() == 1 && r.size(0) == call.edges.E && r.is_contiguous() &&
+                      r.scalar_type() == call.x.scalar_type(),
+                  "lengths must be [E], in one piece, with the dtype of x");
+  STD_TORCH_CHECK(cutoff > 0, "the cutoff must be positive");
+  d.kept = static_cast<T*>(kept);
+  d.kept_row = width;
+  d.table = {table.const_data_ptr<T>(), r.const_data_ptr<T>(), table.size(0), cutoff,
+             d.kept ? d.kept + call.edges.E * width : nullptr, nullptr};
+}
+
+}  // namespace
+
+Tensor tabulated_tensor_product_conv(const Tensor& x, const Tensor& y, const Tensor& r, const Tensor& table,
+                                     double cutoff, int64_t weights, const Tensor& edge_index, int64_t num_nodes,
+                                     int64_t dim_out, const ConvTensors& plan, void* kept) {
+  Call call(x, y, edge_index, num_nodes, dim_out, weights, plan.paths, plan.pairs, plan.entries, plan.coupling);
+  Tensor out = equitools::fresh(call.x, num_nodes, dim_out);
+  for_dtype(call.x, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    ConvData<T> d = call.data<T>();
+    set_table(d, call, call.tables.packed_width<T>(), r, table, cutoff, kept);
+    d.plan = call.tables.plan;
+    d.out = out.mutable_data_ptr<T>();
+    run_forward(call, d);
+  });
+  return out;
+}
+
+std::tuple<Tensor, Tensor, Tensor> tabulated_tensor_product_conv_backward(
+    const Tensor& g_, const Tensor& x, const Tensor& y, const Tensor& r, const Tensor& table, double cutoff,
+    int64_t weights, const Tensor& edge_index, const ConvTensors& plan, bool need_x, void* kept) {
+  const Tensor g = dense(g_);
+  STD_TORCH_CHECK(g.dim() == 2, "grad must be [N, components]");
+  Call call(x, y, edge_index, g.size(0), g.size(1), weights, plan.paths, plan.pairs, plan.entries, plan.coupling);
+  check_same_dtype(g, call.x, "grad and x");
+  Tensor dx = need_x ? fresh_zeros(call.x) : nothing(call.x), dy = fresh(call.y);
+  Tensor dr = torch::stable::new_empty(call.x, {call.edges.E});
+  for_dtype(call.x, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const int64_t width = call.tables.packed_width<T>();
+    ConvData<T> d = call.data<T>();
+    set_table(d, call, width, r, table, cutoff, kept);
+    d.plan = call.tables.plan;
+    d.table.dr = dr.mutable_data_ptr<T>();
+    d.g = g.const_data_ptr<T>();
+    d.dx = pointer<T>(dx, need_x);
+    d.dy = pointer<T>(dy, true);
+    run_backward(call, d, width, false);
+  });
+  return {dx, dy, dr};
+}
+
 int64_t kept_row(const Tensor& paths) {
   STD_TORCH_CHECK(paths.dim() == 2 && paths.size(1) == kPathColumns && paths.scalar_type() == ScalarType::Long,
                   "paths must be int64 [P, 11]");

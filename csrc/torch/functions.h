@@ -25,6 +25,15 @@ std::tuple<Tensor, Tensor, Tensor> radial_tensor_product_conv_backward(const Ten
                                                                        const Tensor& weight, const Tensor& edge_index,
                                                                        const ConvTensors& plan, bool need_x,
                                                                        void* kept = nullptr);
+// The same with weights read from a table of functions of the edges' lengths (ConvTable); gradients of x, y and lengths.
+// kept: room for twice as much.
+Tensor tabulated_tensor_product_conv(const Tensor& x, const Tensor& y, const Tensor& lengths, const Tensor& table,
+                                     double cutoff, int64_t weights, const Tensor& edge_index, int64_t num_nodes,
+                                     int64_t dim_out, const ConvTensors& plan, void* kept = nullptr);
+std::tuple<Tensor, Tensor, Tensor> tabulated_tensor_product_conv_backward(
+    const Tensor& grad, const Tensor& x, const Tensor& y, const Tensor& lengths, const Tensor& table, double cutoff,
+    int64_t weights, const Tensor& edge_index, const ConvTensors& plan, bool need_x, void* kept = nullptr);
+
 // kept: room for kept_row numbers an edge, to which the forward writes the weights that the backward then reads.
 int64_t kept_row(const Tensor& paths);
 

@@ -56,11 +56,11 @@ constexpr int64_t kNetwork = 0, kTable = 1;
 // One layer; the tensors are its weights, ready for use.
 struct Layer {
   bool first, residual;
-  int64_t conv_dim, product_dim;
+  int64_t conv_dim, product_dim, edge_weights;
   LinearMap up;
   Numbers widths;  // of the hidden radial layers
-  Tensor radial;   // their matrices, or the table
-  Tensor last;     // what makes weights of the hidden layer
+  Tensor radial;   // their matrices; or the table of weights
+  Tensor last;     // what makes weights of the hidden layer; with a table: not used
   ConvTensors conv;
   LinearMap mix;
   Tensor weights, program, values;
@@ -72,6 +72,7 @@ struct Layer {
         residual(a.next() != 0),
         conv_dim(a.next()),
         product_dim(a.next()),
+        edge_weights(a.next()),
         up(a),
         widths(a.next_list()),
         radial(a.next_tensor()),
@@ -120,24 +121,12 @@ void add_to(Tensor& sum, const Tensor& term) {
   });
 }
 
-// hidden and tangent [E, K] of the distances: by the radial network (basis and its slope are given) or by the table.
+// hidden and tangent [E, K] of the distances, by the radial network; basis and its slope are given.
 template <typename T>
-std::tuple<Tensor, Tensor> radial_functions(const Layer& layer, int64_t mode, double cutoff, const Tensor& r,
-                                            const Tensor& basis, const Tensor& slope) {
+std::tuple<Tensor, Tensor> radial_functions(const Layer& layer, const Tensor& r, const Tensor& basis,
+                                            const Tensor& slope) {
   const int64_t E = r.size(0);
   const auto& kernels = radial_networks_of<T>();
-  if (mode == kTable) {
-    STD_TORCH_CHECK(layer.radial.dim() == 3 && layer.radial.size(1) == 6 && layer.radial.size(0) > 0,
-                    "a table of radial functions must be [intervals, 6, functions]");
-    const RadialTable plan{layer.radial.size(0), int(layer.radial.size(2)), cutoff};
-    Tensor hidden = fresh(r, E, plan.functions), tangent = fresh(r, E, plan.functions);
-    const T *t = layer.radial.const_data_ptr<T>(), *rp = r.const_data_ptr<T>();
-    T *h = hidden.mutable_data_ptr<T>(), *d = tangent.mutable_data_ptr<T>();
-    torch::stable::parallel_for(0, E, 512, [&](int64_t begin, int64_t end) {
-      kernels.table(plan, t, rp, h, d, begin, end);
-    });
-    return {hidden, tangent};
-  }
   RadialNetwork net{int(layer.widths.size()) - 1, {}};
   STD_TORCH_CHECK(net.layers >= 0 && net.layers <= kMaxRadialLayers, "a radial network of ", net.layers,
                   " hidden layers");
@@ -246,12 +235,13 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   // Where the weights of all edges fit into the workspace, the backward reads them; else it makes them once more.
   std::vector<void*> weights(layers, nullptr);
   int64_t room = 0;
-  for (const Layer& layer : net) room += E * kept_row(layer.conv.paths);
+  const int64_t rows = mode == kTable ? 2 * E : E;  // a table gives slopes, too
+  for (const Layer& layer : net) room += rows * kept_row(layer.conv.paths);
   if (gradient && room <= workspace.numel()) {
     T* at = workspace.mutable_data_ptr<T>();
     for (int64_t k = 0; k < layers; ++k) {
       weights[k] = at;
-      at += E * kept_row(net[k].conv.paths);
+      at += rows * kept_row(net[k].conv.paths);
     }
   }
 
@@ -261,9 +251,12 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   for (int64_t k = 0; k < layers; ++k) {
     const Layer& layer = net[k];
     const Tensor x = layer.up(features);
-    auto [hidden, tangent] = radial_functions<T>(layer, mode, cutoff, r, basis, slope);
+    Tensor hidden = r, tangent = r;
+    if (mode == kNetwork) std::tie(hidden, tangent) = radial_functions<T>(layer, r, basis, slope);
     const Tensor message =
-        radial_tensor_product_conv(x, y, hidden, layer.last, edge_index, N, layer.conv_dim, layer.conv,
+        mode == kTable ? tabulated_tensor_product_conv(x, y, r, layer.radial, cutoff, layer.edge_weights, edge_index, N,
+                                                       layer.conv_dim, layer.conv, weights[k])
+                       : radial_tensor_product_conv(x, y, hidden, layer.last, edge_index, N, layer.conv_dim, layer.conv,
                                                       weights[k]);
     const Tensor mixed = layer.mix(message);
     STD_TORCH_CHECK(mixed.size(1) % channels == 0, "many_body_energy: the channels do not divide the features");
@@ -302,11 +295,17 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
         keep.mixed, layer.weights, species, torch::stable::view(many, {N, layer.product_dim, channels}), layer.program,
         layer.values);
     const Tensor message = layer.mix.adjoint(torch::stable::view(mixed, {N, mixed.numel() / (N ? N : 1)}));
-    auto [dx, dyk, dh] = radial_tensor_product_conv_backward(message, keep.x, y, keep.hidden, layer.last, edge_index,
-                                                             layer.conv, !layer.first, weights[k]);
+    auto [dx, dyk, dh] =
+        mode == kTable
+            ? tabulated_tensor_product_conv_backward(message, keep.x, y, r, layer.radial, cutoff, layer.edge_weights,
+                                                     edge_index, layer.conv, !layer.first, weights[k])
+            : radial_tensor_product_conv_backward(message, keep.x, y, keep.hidden, layer.last, edge_index, layer.conv,
+                                                  !layer.first, weights[k]);
     add_to<T>(dy, dyk);
-    const int64_t K = keep.hidden.size(1);
-    const T *h = dh.const_data_ptr<T>(), *t = keep.tangent.const_data_ptr<T>();
+    if (mode == kTable) add_to<T>(dr, dh);
+    const int64_t K = mode == kTable ? 0 : keep.hidden.size(1);
+    const T* h = dh.const_data_ptr<T>();
+    const T* t = keep.tangent.const_data_ptr<T>();
     torch::stable::parallel_for(0, E, 4096, [&](int64_t begin, int64_t end) {
       for (int64_t e = begin; e < end; ++e) {
         T sum = 0;

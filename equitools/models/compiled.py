@@ -22,7 +22,7 @@ from equitools.models.potential import Potential
 from equitools.models.radial_tables import RadialTables, tabulate
 from equitools.models.readout import accumulation_dtype
 from equitools.ops import backend, segment_sum
-from equitools.ops.conv_tables import conv_tables
+from equitools.ops.conv_tables import ConvTables, conv_tables
 from equitools.ops.irreps_linear import IrrepsLinearPlan
 from equitools.ops.tensor_product_conv import MAX_COMPILED_DEGREE
 
@@ -44,7 +44,7 @@ class _Program:
     numbers: list[int]
     cutoff: float
     scale: float
-    weights: int  # of an edge, in all layers, each path filled up to 16 channels
+    room: int  # of an edge: its weights in all layers, each path filled up to 16 channels; of tables, also slopes
 
 
 def obstacle(potential: torch.nn.Module) -> str:
@@ -75,15 +75,15 @@ def obstacle(potential: torch.nn.Module) -> str:
 
 
 def compile_potential(
-    potential: Potential, radial: Literal["exact", "tabulated"] = "exact", tolerance: float = 1e-7
+    potential: Potential, radial: Literal["exact", "tabulated"] = "exact", tolerance: float = 3e-6
 ) -> CompiledPotential:
     """Turn a trained potential into one operation that needs no autograd.
 
     Args:
         potential: Its backbone must be a `ManyBodyMP`. Later changes of its weights do not reach the result.
         radial: ``"exact"``: the radial networks are run; the results are those of the potential up to rounding.
-            ``"tabulated"``: tables stand in for them, faster by the ratio of their hidden width to the number of
-            independent functions.
+            ``"tabulated"``: the weights of an edge are read from tables of functions of its length instead, about as
+            fast whatever the width of the networks.
         tolerance: Of tables: largest error of an edge's weights and of their derivatives by the distance, relative to
             their largest values.
 
@@ -118,7 +118,7 @@ class CompiledPotential:
         conservative: forces are minus the gradient of the energy, also of a tabulated one.
     """
 
-    def __init__(self, potential: Potential, radial: str = "exact", tolerance: float = 1e-7) -> None:
+    def __init__(self, potential: Potential, radial: str = "exact", tolerance: float = 3e-6) -> None:
         net = potential.backbone
         assert isinstance(net, ManyBodyMP)  # noqa: S101 - compile_potential has checked it
         self.cutoff, self.species = potential.cutoff, potential.species
@@ -196,7 +196,7 @@ class CompiledPotential:
 
     def _workspace(self, edges: int) -> Tensor:
         """Return room for the weights of all edges, kept from call to call; empty where that would be too much."""
-        needed = edges * self._program.weights
+        needed = edges * self._program.room
         if needed * self.dtype.itemsize > _MOST_BYTES:
             return torch.empty(0, dtype=self.dtype)
         if len(self._room) < needed:
@@ -263,11 +263,10 @@ def _program(potential: Potential, tables: list[RadialTables]) -> _Program:
         _add_layer(tensors, numbers, net.embedding.dtype, interaction, product, table)  # type: ignore[arg-type]
     _add_readout(tensors, potential)
     tensors = [t.detach().contiguous().clone() for t in tensors]
-    weights = sum(
-        len(block.conv.plan.paths) * (-(-config.channels // 16) * 16)  # type: ignore[union-attr, arg-type]
-        for block in net.interactions
-    )
-    return _Program(tensors, numbers, float(config.cutoff), math.sqrt(config.cutoff), weights)
+    channels = -(-config.channels // 16) * 16
+    paths = sum(len(block.conv.plan.paths) for block in net.interactions)  # type: ignore[union-attr, arg-type, misc]
+    room = paths * channels * (2 if tables else 1)
+    return _Program(tensors, numbers, float(config.cutoff), math.sqrt(config.cutoff), room)
 
 
 def _add_layer(
@@ -281,7 +280,12 @@ def _add_layer(
     conv, contraction = interaction.conv, product.contraction
     plan = contraction.plan
     residual = product.residual
-    numbers += [int(residual is not None), conv.irreps_out.dim, sum(ir.dim for _, ir in plan.irreps_out)]
+    numbers += [
+        int(residual is not None),
+        conv.irreps_out.dim,
+        sum(ir.dim for _, ir in plan.irreps_out),
+        conv.weight_numel,
+    ]
     _add_linear(tensors, numbers, interaction.linear_up)
     tables = conv_tables(conv.plan, merged=True)
     weights = list(interaction.radial.weights)
@@ -293,8 +297,8 @@ def _add_layer(
         last = interaction.radial.last_weight()
         tensors.append(tables.reorder(last * interaction.radial.scale if len(weights) > 1 else last))
     else:
-        numbers += [1, table.functions]
-        tensors += [table.table.to(dtype), tables.reorder(table.weight).to(dtype)]
+        numbers += [0]
+        tensors += [_packed_table(table, tables, dtype), torch.empty(0, dtype=dtype)]
     tensors += list(tables.tensors(dtype))
     mix = interaction.linear
     _add_linear(tensors, numbers, mix, 1 / math.sqrt(interaction.avg_num_neighbors))
@@ -314,6 +318,16 @@ def _packed_network(weights: list[Tensor], scale: float, dtype: torch.dtype) -> 
         matrix = weight / math.sqrt(weight.shape[0]) * (scale if k else 1.0)
         parts.append(torch.nn.functional.pad(matrix, (0, -matrix.shape[1] % lanes)).flatten())
     return torch.cat(parts) if parts else weights[0].new_zeros(0)
+
+
+def _packed_table(table: RadialTables, tables: ConvTables, dtype: torch.dtype) -> Tensor:
+    """Return the weights' table [intervals, 6, row], each path's part filled up to whole vectors of 64 bytes."""
+    rows = (table.table @ tables.reorder(table.weight)).to(dtype)
+    lanes = 64 // torch.finfo(dtype).bits * 8
+    parts = []
+    for channels, start in tables.paths[:, [3, 8]].tolist():
+        parts.append(torch.nn.functional.pad(rows[..., start : start + channels], (0, -channels % lanes)))
+    return torch.cat(parts, -1)
 
 
 def _add_linear(tensors: list[Tensor], numbers: list[int], linear: Linear, factor: float = 1.0) -> None:

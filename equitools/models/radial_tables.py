@@ -1,10 +1,9 @@
 """Tables in the place of radial networks, with the error that they make.
 
 The weights of an edge are functions W(r) of its length, hundreds to thousands of them, but a network with K hidden
-channels before its last layer has only K that are independent, and smooth functions on a short interval have far fewer
-to a given accuracy. A singular value decomposition of samples finds them: W(r) ≈ s(r) U with R columns s. The functions
-s are stored as quintic polynomials between equally spaced nodes, twice continuously differentiable, exact in value,
-slope and curvature at the nodes.
+channels before its last layer has only K that are independent. A singular value decomposition of samples finds them:
+W(r) = s(r) U with at most K columns s. The functions s are stored as quintic polynomials between equally spaced nodes,
+twice continuously differentiable, exact in value, slope and curvature at the nodes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from equitools.ops import use_backend
 __all__ = ["RadialTables", "tabulate"]
 
 _SAMPLES = 1200  # lengths at which the independent functions are found; a few to each wave of the basis
-_INTERVALS = (128, 256, 512, 1024, 2048, 4096)
+_INTERVALS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
 _DENSE = 8  # points in each interval at which the error is taken
 
 
@@ -122,25 +121,21 @@ def tabulate(net: ManyBodyMP, layer: int, tolerance: float) -> RadialTables:
     values, slopes = _hidden(net, layer, lengths, 1)
     stacked = torch.cat([values, slopes * cutoff / 10]) @ triangle.T
     _, singular, directions = torch.linalg.svd(stacked, full_matrices=False)
-    fewest = max(1, int((singular > singular[0] * tolerance * 30).sum()))
-    dense: dict[int, tuple[Tensor, ...]] = {}
+    # Only directions below rounding are dropped: what is cut off errs alike for all edges and adds up in forces.
+    functions = max(1, int((singular > singular[0] * 1e-13).sum()))
+    chosen = directions[:functions].T
+    weight = chosen.T @ basis.T
     best = None
     for intervals in _INTERVALS:
         spacing = cutoff / intervals
         found = _hidden(net, layer, torch.linspace(0, cutoff, intervals + 1, dtype=torch.float64), 2)
-        if intervals not in dense:
-            places = torch.linspace(0, intervals, intervals * _DENSE + 1, dtype=torch.float64)
-            dense[intervals] = (places, *_hidden(net, layer, places * spacing, 2))
-        places, *exact = dense[intervals]
-        exact = [e @ triangle.T for e in exact]
-        for functions in sorted({min(-(-fewest // 4) * 4 + extra, len(singular)) for extra in range(0, 64, 4)}):
-            chosen = directions[:functions].T
-            table = _quintic([f @ triangle.T @ chosen for f in found], spacing)
-            weight = chosen.T @ basis.T
-            errors = _errors(table, chosen, basis, places, exact, spacing)
-            best = RadialTables(table, weight, intervals, functions, *errors)
-            if max(errors) <= tolerance:
-                return best
+        places = torch.linspace(0, intervals, intervals * _DENSE + 1, dtype=torch.float64)
+        exact = [e @ triangle.T for e in _hidden(net, layer, places * spacing, 2)]
+        table = _quintic([f @ triangle.T @ chosen for f in found], spacing)
+        errors = _errors(table, chosen, basis, places, exact, spacing)
+        best = RadialTables(table, weight, intervals, functions, *errors)
+        if max(errors) <= tolerance:
+            return best
     assert best is not None  # noqa: S101 - the loop has run
     raise ConfigError(
         f"No table of up to {best.intervals} intervals and {best.functions} functions represents the radial network of "
