@@ -1,5 +1,7 @@
 #include "segment.h"
 
+#include <cmath>
+
 #include "device.h"
 
 namespace equitools {
