@@ -6,6 +6,7 @@
 #   make test-slow   the rest: packaging, other backends, long trainings
 #   make lint        ruff, types, spelling, the import contract
 #   make docs        the documentation, warnings as errors, in docs/_build/html
+#   make cuda-compile   the CUDA kernels, for one architecture, where there is nvcc; needs no GPU
 #   make bench       the measured tables: writes benchmarks/results and redraws what is rendered from them
 #   make bench-kernels  of these, kernels and networks beside other libraries (an hour; the machine should be idle)
 
@@ -16,9 +17,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 TORCH ?= torch==2.13.0
 WORKERS ?= 2
-NATIVE := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
+NATIVE := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu csrc/cuda/*.py)
 
-.PHONY: setup demo test test-slow test-e3nn04 lint docs bench bench-kernels clean
+.PHONY: setup demo test test-slow test-e3nn04 lint docs bench bench-kernels cuda-compile clean
 
 setup: $(VENV)/.installed
 
@@ -64,6 +65,10 @@ docs: setup
 	$(PY) benchmarks/render.py
 	$(PY) -m sphinx --quiet -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# Compiles and links; nothing is run. tests/csrc/test_cuda_library.py looks at the result.
+cuda-compile: setup
+	$(PY) csrc/cuda/build.py --arch 90 --output build/cuda/_C_cuda.abi3.so
 
 bench: bench-kernels
 	$(PY) benchmarks/acac.py

@@ -4,6 +4,9 @@ torch is no build requirement. Its headers come from the environment that the pa
 builds in an isolated one. Without them, or without a C++ compiler, the package is installed without kernels, and
 ``equitools/_build.json`` keeps the reason for ``equitools info``. The library reaches torch through its stable binary
 interface only, so that one binary serves every torch since 2.10; torch is loaded before it.
+
+The CUDA kernels are a library of their own (csrc/cuda/build.py), made where there is nvcc and torch has CUDA or
+``EQUITOOLS_BUILD_CUDA=1`` asks for it; ``EQUITOOLS_BUILD_CUDA=0`` forbids it.
 """
 
 from __future__ import annotations
@@ -110,6 +113,25 @@ def write_record(folder: Path, **record: str) -> None:
         print(f"equitools: installing without compiled kernels: {record['reason']}", file=sys.stderr)
 
 
+def cuda_builder():
+    """Return csrc/cuda/build.py, which knows how the CUDA library is made."""
+    spec = importlib.util.spec_from_file_location("cuda_builder", ROOT / "csrc" / "cuda" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cuda_obstacle(nvcc: str | None) -> str:
+    """Return why the CUDA kernels are not built here; empty if they can be tried."""
+    choice = os.environ.get("EQUITOOLS_BUILD_CUDA", "")
+    if choice == "0":
+        return "EQUITOOLS_BUILD_CUDA=0 was set at installation"
+    text = (TORCH / "version.py").read_text(encoding="utf-8")
+    if choice != "1" and not re.search(r"^cuda\b[^=]*= *['\"]", text, re.MULTILINE):
+        return "the torch that equitools was built against has no CUDA (EQUITOOLS_BUILD_CUDA=1 builds them all the same)"
+    return "" if nvcc else "nvcc was not found when equitools was installed (CUDA_HOME, the path, /usr/local/cuda)"
+
+
 class BuildPy(build_py):
     """Copies the package and, where no extension will be built, says why beside it."""
 
@@ -123,6 +145,25 @@ class BuildPy(build_py):
 
 class BuildExt(build_ext):
     """Compiles the kernels with the plain compiler; a failure is recorded and does not fail the installation."""
+
+    def run(self) -> None:
+        super().run()
+        target = Path(self.get_ext_fullpath("equitools._C")).with_name("_C_cuda.abi3.so")
+        builder = cuda_builder()
+        reason = cuda_obstacle(builder.find_nvcc())
+        if reason:
+            target.unlink(missing_ok=True)  # of an earlier build, of other sources
+        else:
+            try:
+                builder.build(target, Path(self.build_temp) / "cuda", TORCH, COMPILER)
+            except (subprocess.CalledProcessError, OSError, ValueError) as error:
+                print(getattr(error, "stderr", ""), file=sys.stderr)
+                target.unlink(missing_ok=True)
+                reason = f"their build failed: {error}"[:300]
+        record = ROOT / "equitools" if self.inplace or self.editable_mode else target.parent
+        if (record / "_build.json").is_file():
+            kept = json.loads((record / "_build.json").read_text(encoding="utf-8"))
+            write_record(record, **(kept | {"cuda": "not built" if reason else "built", "cuda_reason": reason}))
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).with_name("_C.abi3.so")

@@ -26,7 +26,7 @@ struct ChannelMath {
     Quad<T> q;
     each<0, P::count>([&](auto k) {
       if constexpr (k.value % 4 == 0) q = quads[k.value / 4];
-      constexpr int m1 = P::m1_of(k.value), m3 = P::m3_of(k.value);
+      constexpr int m1 = P::list.m1[k.value], m3 = P::list.m3[k.value];
       each<0, N>([&](auto n) { sum[m3][n.value] += q.v[k.value % 4] * left[m1][n.value]; });
     });
   }
@@ -38,7 +38,7 @@ struct ChannelMath {
     each<0, P::A>([&](auto m1) { back[m1.value] = T(0); });
     each<0, P::count>([&](auto k) {
       if constexpr (k.value % 4 == 0) q = quads[k.value / 4];
-      constexpr int m1 = P::m1_of(k.value), m3 = P::m3_of(k.value);
+      constexpr int m1 = P::list.m1[k.value], m3 = P::list.m3[k.value];
       back[m1] += q.v[k.value % 4] * g[m3];
     });
   }
@@ -46,7 +46,7 @@ struct ChannelMath {
   // dm[m1, m3] += left[m1] g[m3]
   static EQUITOOLS_HD void outer(const T (&left)[P::A], const T (&g)[P::B], T (&dm)[P::count]) {
     each<0, P::count>([&](auto k) {
-      constexpr int m1 = P::m1_of(k.value), m3 = P::m3_of(k.value);
+      constexpr int m1 = P::list.m1[k.value], m3 = P::list.m3[k.value];
       dm[k.value] += left[m1] * g[m3];
     });
   }

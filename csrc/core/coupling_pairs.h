@@ -6,35 +6,31 @@
 
 namespace equitools {
 
-constexpr int count_bits(unsigned v) { return v ? int(v & 1) + count_bits(v >> 1) : 0; }
+constexpr int kMaxPatternPairs = (2 * kPatternDegree + 1) * (2 * kPatternDegree + 1);
+
+// The entries of a path, m1 ascending, then m3.
+struct PairList {
+  int count = 0;
+  int8_t m1[kMaxPatternPairs] = {}, m3[kMaxPatternPairs] = {};
+};
+
+constexpr PairList list_pairs(int l1, int l2, int l3) {
+  PairList list;
+  for (int i = 0; i < 2 * l1 + 1; ++i)
+    for (int j = 0; j < 2 * l3 + 1; ++j)
+      if (kCouplingPattern[l1][l2][l3][i] >> j & 1) {
+        list.m1[list.count] = int8_t(i);
+        list.m3[list.count] = int8_t(j);
+        ++list.count;
+      }
+  return list;
+}
 
 template <int L1, int L2, int L3>
 struct Pairs {
   static constexpr int A = 2 * L1 + 1, B = 2 * L3 + 1;
-
-  static constexpr bool has(int m1, int m3) { return kCouplingPattern[L1][L2][L3][m1] >> m3 & 1; }
-
-  // The number of entries before (m1, m3).
-  static constexpr int before(int m1, int m3) {
-    int n = 0;
-    for (int i = 0; i < m1; ++i) n += count_bits(kCouplingPattern[L1][L2][L3][i]);
-    return n + count_bits(kCouplingPattern[L1][L2][L3][m1] & ((1u << m3) - 1));
-  }
-
-  static constexpr int count = before(A - 1, B);
-
-  // The (k + 1)-th entry.
-  static constexpr int m1_of(int k) {
-    int m1 = 0;
-    while (before(m1, B) <= k) ++m1;
-    return m1;
-  }
-  static constexpr int m3_of(int k) {
-    const int m1 = m1_of(k);
-    int m3 = 0;
-    while (!has(m1, m3) || before(m1, m3) < k) ++m3;
-    return m3;
-  }
+  static constexpr PairList list = list_pairs(L1, L2, L3);
+  static constexpr int count = list.count;
 };
 
 constexpr bool triangle_rule(int l1, int l2, int l3) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #ifdef __CUDACC__
 #define EQUITOOLS_HD __host__ __device__ __forceinline__
@@ -16,13 +17,15 @@ struct Number {
   static constexpr int value = N;
 };
 
+template <int First, int... I, typename F>
+EQUITOOLS_HD constexpr void each_of(std::integer_sequence<int, I...>, F&& f) {
+  (f(Number<First + I>{}), ...);
+}
+
 // Calls f(Number<begin>), ..., f(Number<end - 1>): arrays that are indexed inside stay in registers.
-template <int I, int N, typename F>
+template <int Begin, int End, typename F>
 EQUITOOLS_HD constexpr void each(F&& f) {
-  if constexpr (I < N) {
-    f(Number<I>{});
-    each<I + 1, N>(static_cast<F&&>(f));
-  }
+  each_of<Begin>(std::make_integer_sequence<int, End - Begin>{}, f);
 }
 
 }  // namespace equitools

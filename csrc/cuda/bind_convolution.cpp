@@ -110,7 +110,8 @@ class Call {
   void backward(Arrays<T> d, bool second, const Tensor* dx, const Tensor* dy) {
     const int parts = ConvolutionOf<T>::channel_parts(tables);
     Tensor per_edge = torch::stable::new_empty(x, {0}), per_part = per_edge;
-    if (dx && atomics()) {
+    const bool atomic = atomics();
+    if (dx && atomic) {
       d.dx = dx->mutable_data_ptr<T>();
       clear_tensor(*dx);
     } else if (dx) {
@@ -130,7 +131,7 @@ class Call {
     if (dy && parts > 1)
       ConvolutionOf<T>::add_parts(per_part.const_data_ptr<T>(), parts, E * tables.dim2, dy->mutable_data_ptr<T>(),
                                   here.stream);
-    if (dx && d.dx_edges) add_by_sender(per_edge.const_data_ptr<T>(), dx->mutable_data_ptr<T>());
+    if (dx && !atomic) add_by_sender(per_edge.const_data_ptr<T>(), dx->mutable_data_ptr<T>());
     if (dx) finish<T>(*dx);
     if (dy) finish<T>(*dy);
   }

@@ -8,6 +8,7 @@ asks it for the current stream by name, so that it loads (and lists its operatio
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import os
 import shutil
 import subprocess
@@ -64,7 +65,13 @@ def newest_header() -> float:
 
 
 def build(
-    target: Path, objects: Path, torch: Path, compiler: list[str], architectures: str = "", jobs_log: bool = False
+    target: Path,
+    objects: Path,
+    torch: Path,
+    compiler: list[str],
+    architectures: str = "",
+    jobs: int = 0,
+    verbose: bool = False,
 ) -> None:
     """Compile and link the library; files that are newer than their sources stay.
 
@@ -74,10 +81,12 @@ def build(
         torch: The folder of the torch package.
         compiler: The command of the C++ compiler.
         architectures: As in ``EQUITOOLS_CUDA_ARCH``.
-        jobs_log: Whether to print how long each source took.
+        jobs: How many compilers run at a time; 0: as many as there are cores, at most 4.
+        verbose: Whether to print how long each source took.
 
     Raises:
-        FileNotFoundError: There is no nvcc.
+        FileNotFoundError: There is no nvcc, or no static CUDA run time beside it.
+        ValueError: The list of architectures is malformed.
         subprocess.CalledProcessError: A compiler failed; the exception holds its messages.
     """
     nvcc = find_nvcc()
@@ -89,12 +98,13 @@ def build(
     objects.mkdir(parents=True, exist_ok=True)
     include = [f"-I{torch / 'include'}", f"-I{torch / 'include' / 'torch' / 'csrc' / 'api' / 'include'}"]
     changed = newest_header()
-    outputs = []
-    for source in [*sorted(SOURCE.glob("*.cu")), *sorted(SOURCE.glob("*.cpp")), *SHARED]:
+    longest_first = sorted(SOURCE.glob("*.cu"), key=lambda p: "convolution" not in p.name)
+    sources = [*longest_first, *sorted(SOURCE.glob("*.cpp")), *SHARED]
+
+    def compile_one(source: Path) -> None:
         out = objects / f"{source.name}.o"
-        outputs.append(str(out))
         if out.is_file() and out.stat().st_mtime > max(changed, source.stat().st_mtime):
-            continue
+            return
         if source.suffix == ".cu":
             host = [f"-Xcompiler={flag}" for flag in HOST_FLAGS[:2]]
             command = [nvcc, "-ccbin", compiler[0], *FLAGS, "--expt-relaxed-constexpr", *QUIET, *host, *code]
@@ -102,14 +112,20 @@ def build(
             command = [*compiler, *FLAGS, *HOST_FLAGS, *include]
         begin = time.monotonic()
         run([*command, "-c", str(source), "-o", str(out)])
-        if jobs_log:
+        if verbose:
             print(f"{source.name}: {time.monotonic() - begin:.0f} s", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=jobs or min(4, os.cpu_count() or 1)) as pool:
+        list(pool.map(compile_one, sources))
     fresh = target.with_suffix(".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
-    runtime = next(p for lib in ("lib64", "lib", "targets/x86_64-linux/lib") if (p := home / lib / "libcudart_static.a").is_file())
+    places = [home / lib / "libcudart_static.a" for lib in ("lib64", "lib", "targets/x86_64-linux/lib")]
+    runtime = next((p for p in places if p.is_file()), None)
+    if runtime is None:
+        raise FileNotFoundError(f"libcudart_static.a was not found below {home}")
     link = [f"-L{torch / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu", "-Wl,--as-needed", "-ldl", "-lrt", "-lpthread"]
-    hidden = ["-Wl,--exclude-libs,ALL", "-Wl,--no-undefined-version"]
-    run([*compiler, "-shared", *outputs, str(runtime), *hidden, *link, "-o", str(fresh)])
+    hidden = ["-Wl,--exclude-libs,ALL"]
+    run([*compiler, "-shared", *(str(objects / f"{p.name}.o") for p in sources), str(runtime), *hidden, *link, "-o", str(fresh)])
     fresh.replace(target)  # a process that has the old library open keeps it
 
 
@@ -123,6 +139,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", default="", help=f"as EQUITOOLS_CUDA_ARCH, default {DEFAULT_ARCHITECTURES}")
     parser.add_argument("--output", type=Path, default=Path("build/cuda/_C_cuda.abi3.so"))
+    parser.add_argument("--jobs", type=int, default=0, help="compilers at a time (default: the cores, at most 4)")
     arguments = parser.parse_args()
     nvcc = find_nvcc()
     if nvcc is None:
@@ -134,7 +151,7 @@ def main() -> int:
     begin = time.monotonic()
     try:
         folder = arguments.output.parent
-        build(arguments.output, folder / "objects", Path(torch.__file__).parent, compiler, arguments.arch, True)
+        build(arguments.output, folder / "objects", Path(torch.__file__).parent, compiler, arguments.arch, arguments.jobs, True)
     except subprocess.CalledProcessError as error:
         print(error.stdout, error.stderr, sep="\n", file=sys.stderr)
         return 1

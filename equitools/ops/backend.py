@@ -1,9 +1,9 @@
-"""Which implementation runs an operation: the torch reference, the compiled CPU kernels, or torch-scatter.
+"""Which implementation runs an operation: the torch reference, the compiled CPU or CUDA kernels, or torch-scatter.
 
 The choice is made at every call from what was asked for (`use_backend`, else the environment variable
 ``EQUITOOLS_BACKEND``, else ``auto``) and from the tensors. Parameters, ``state_dict`` and results do not depend on it.
-Nothing is compiled here: the shared library is either there, and is loaded when `equitools.ops` is first imported, or
-`status` says why it is not.
+Nothing is compiled here: the shared libraries are either there, and are loaded when `equitools.ops` is first imported
+(the CUDA one only where torch sees a device), or `status` says why not.
 """
 
 from __future__ import annotations
@@ -31,14 +31,26 @@ __all__ = [
     "cpu_capability",
     "extension_loaded",
     "requested_backend",
+    "set_cuda_atomics",
     "status",
     "use_backend",
 ]
 
-BACKENDS = ("auto", "reference", "cpu", "torch_scatter")
+BACKENDS = ("auto", "reference", "cpu", "cuda", "torch_scatter")
 #: The commands that add the compiled kernels: in a checkout, and to an installed package.
 BUILD_COMMAND = "`make setup` in a checkout, or `pip install --no-build-isolation --force-reinstall --no-deps .`"
 _COMPILED_DTYPES = (torch.float32, torch.float64)
+#: The operations that have CUDA kernels; the radial convolution goes by the name of the other.
+_CUDA_OPERATIONS = frozenset(
+    {
+        "segment_gather",
+        "segment_max",
+        "segment_softmax",
+        "segment_sum",
+        "spherical_harmonics",
+        "tensor_product_conv",
+    }
+)
 _CAPABILITIES = ("baseline", "AVX2", "AVX-512")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -80,12 +92,12 @@ def _torch_version() -> tuple[int, int]:
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
 
 
-def _build_record() -> str:
+def _build_record(entry: str = "reason") -> str:
     """Return what the build wrote about an extension that it did not make; empty if it wrote nothing."""
     record = _PACKAGE / "_build.json"
     if not record.is_file():
         return ""
-    return str(json.loads(record.read_text(encoding="utf-8")).get("reason", ""))
+    return str(json.loads(record.read_text(encoding="utf-8")).get(entry, ""))
 
 
 def _load_extension() -> _Extension:
@@ -103,7 +115,29 @@ def _load_extension() -> _Extension:
     return _Extension(True, "compiled kernels, float32 and float64")
 
 
+def _load_cuda(extension: _Extension) -> _Extension:
+    """Load the CUDA kernels, which implement on the device what the other library declares."""
+    if torch.version.cuda is None:
+        return _Extension(False, "no CUDA in this torch build")
+    if not torch.cuda.is_available():
+        return _Extension(False, "this torch build knows CUDA, but no device is visible")
+    if not extension.loaded:
+        return extension
+    library = _PACKAGE / "_C_cuda.abi3.so"
+    if not library.is_file():
+        recorded = _build_record("cuda_reason")
+        because = f" ({recorded})" if recorded else ""
+        return _Extension(False, f"CUDA kernels not built{because}", f"with nvcc on the path, run {BUILD_COMMAND}")
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        return _Extension(False, f"the CUDA kernels do not load: {error}", f"build them again: {BUILD_COMMAND}")
+    return _Extension(True, "compiled kernels, float32 and float64; other operations take the reference")
+
+
 _extension = _load_extension()
+_cuda = _load_cuda(_extension)
+_cuda_atomics = os.environ.get("EQUITOOLS_CUDA_ATOMICS") == "1"
 
 
 def extension_loaded() -> bool:
@@ -123,6 +157,12 @@ def _check_name(name: str, source: str) -> str:
         raise BackendError(
             f"{source} asks for the backend 'cpu', but it is not active: {_extension.reason}. To mend it: "
             f"{_extension.hint}; or choose 'reference' or 'auto'."
+        )
+    if name == "cuda" and not _cuda.loaded:
+        mend = f"{_cuda.hint}; or " if _cuda.hint else ""
+        raise BackendError(
+            f"{source} asks for the backend 'cuda', but it is not active: {_cuda.reason}. To mend it: {mend}choose "
+            "'reference' or 'auto'."
         )
     if name == "torch_scatter" and importlib.util.find_spec("torch_scatter") is None:
         raise BackendError(
@@ -149,8 +189,8 @@ def use_backend(name: str) -> Iterator[None]:
     """Run the operations inside the ``with`` block on one backend, in all threads of the process.
 
     Args:
-        name: ``"reference"`` (plain torch), ``"cpu"`` (the compiled kernels; a call that they cannot do is an error),
-            ``"torch_scatter"`` (segment operations by torch-scatter, the rest as ``"auto"``) or ``"auto"`` (the
+        name: ``"reference"`` (plain torch), ``"cpu"`` or ``"cuda"`` (the compiled kernels of that device; a call that
+            they cannot do is an error), ``"torch_scatter"`` (segment operations by torch-scatter, the rest as ``"auto"``) or ``"auto"`` (the
             compiled kernels where they can do the call, else the reference).
 
     Raises:
@@ -164,38 +204,70 @@ def use_backend(name: str) -> Iterator[None]:
         _requested = outer
 
 
-def _obstacle(tensor: torch.Tensor) -> str:
-    """Return why the compiled kernels cannot take ``tensor``; empty if they can."""
-    if tensor.device.type != "cpu":
-        return f"there are no compiled kernels for tensors on {tensor.device.type} yet"
-    if not _extension.loaded:
-        return f"{_extension.reason}; to mend it: {_extension.hint}"
+def set_cuda_atomics(enabled: bool) -> None:
+    """Choose how the CUDA convolution adds up the gradients of the node features, for all threads of the process.
+
+    By default the gradients of all edges are stored and added up in a fixed order: the same bits in every run. With
+    atomic additions they need no memory of their own, and the last bits change from run to run. The environment
+    variable ``EQUITOOLS_CUDA_ATOMICS=1`` chooses the latter at the start; ``torch.use_deterministic_algorithms(True)``
+    overrules it.
+
+    Args:
+        enabled: Whether to add atomically.
+    """
+    global _cuda_atomics  # noqa: PLW0603 - the setting itself
+    _cuda_atomics = enabled
+    _follow_determinism()
+
+
+def _follow_determinism() -> None:
+    """Tell the CUDA kernels, which cannot ask torch, whether they may add atomically."""
+    if _cuda.loaded and not torch.compiler.is_compiling():
+        torch.ops.equitools.cuda_atomics(int(_cuda_atomics and not torch.are_deterministic_algorithms_enabled()))
+
+
+def _obstacle(tensor: torch.Tensor, operation: str = "") -> str:
+    """Return why the compiled kernels cannot take ``tensor`` (of ``operation``); empty if they can."""
+    device = tensor.device.type
+    if device not in {"cpu", "cuda"}:
+        return f"there are no compiled kernels for tensors on {device}"
+    library = _extension if device == "cpu" else _cuda
+    if not library.loaded:
+        return f"{library.reason}; to mend it: {library.hint}" if library.hint else library.reason
+    if device == "cuda" and operation and operation not in _CUDA_OPERATIONS:
+        return f"{operation} has no compiled CUDA kernels yet"
     if tensor.dtype not in _COMPILED_DTYPES:
         return f"the compiled kernels take float32 and float64, not {tensor.dtype}"
     return ""
 
 
 def choose(operation: str, tensor: torch.Tensor) -> str:
-    """Return the backend that runs ``operation`` on ``tensor`` now: ``"reference"`` or ``"cpu"``.
+    """Return the backend that runs ``operation`` on ``tensor`` now: ``"reference"``, ``"cpu"`` or ``"cuda"``.
 
     Where the compiled kernels would be the natural choice and cannot be used, a `BackendFallbackWarning` says so, once
     for each reason.
 
     Args:
-        operation: Its name, for the messages.
+        operation: Its name, for the messages and because not every one has CUDA kernels.
         tensor: The principal input.
 
     Raises:
-        BackendError: ``"cpu"`` was asked for by name and cannot take the tensor.
+        BackendError: ``"cpu"`` or ``"cuda"`` was asked for by name and cannot take the tensor.
     """
     requested = requested_backend()
     if requested == "reference":
         return "reference"
-    obstacle = _obstacle(tensor)
+    device = tensor.device.type
+    obstacle = _obstacle(tensor, operation)
+    if requested in {"cpu", "cuda"}:
+        if device != requested:
+            obstacle = f"the tensor is on {device}"
+        if obstacle:
+            raise BackendError(f"{operation} was asked to run on the backend {requested!r}: {obstacle}.")
     if not obstacle:
-        return "cpu"
-    if requested == "cpu":
-        raise BackendError(f"{operation} was asked to run on the backend 'cpu': {obstacle}.")
+        if device == "cuda":
+            _follow_determinism()
+        return device
     if not torch.compiler.is_compiling() and obstacle not in _reported:
         _reported.add(obstacle)
         warnings.warn(
@@ -214,17 +286,9 @@ def active_backend(tensor: torch.Tensor) -> str:
         tensor: Any tensor; its device and dtype count.
 
     Returns:
-        ``"cpu"`` or ``"reference"``.
+        ``"cpu"``, ``"cuda"`` or ``"reference"``.
     """
-    return "reference" if requested_backend() == "reference" or _obstacle(tensor) else "cpu"
-
-
-def _cuda_status() -> BackendStatus:
-    if torch.version.cuda is None:
-        return BackendStatus("cuda", False, "no CUDA in this torch build")
-    if not torch.cuda.is_available():
-        return BackendStatus("cuda", False, "this torch build knows CUDA, but no device is visible")
-    return BackendStatus("cuda", False, "no compiled CUDA kernels in this version; CUDA tensors take the reference")
+    return "reference" if requested_backend() == "reference" or _obstacle(tensor) else tensor.device.type
 
 
 def status() -> list[BackendStatus]:
@@ -238,7 +302,7 @@ def status() -> list[BackendStatus]:
     return [
         BackendStatus("reference", True, "plain torch, always there"),
         BackendStatus("cpu", _extension.loaded, cpu_reason, _extension.hint),
-        _cuda_status(),
+        BackendStatus("cuda", _cuda.loaded, _cuda.reason, _cuda.hint),
         BackendStatus(
             "torch_scatter",
             scatter,

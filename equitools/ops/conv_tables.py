@@ -76,7 +76,7 @@ class ConvTables:
 
     def reorder(self, weight: Tensor) -> Tensor:
         """Return weights ``[..., weight_numel]`` in the order of the tables."""
-        return weight if self.order is None else weight.index_select(-1, self.order)
+        return weight if self.order is None else weight.index_select(-1, self.order.to(weight.device))
 
 
 def _separate_places(plan: TensorProductPlan) -> list[tuple[int, int]]:

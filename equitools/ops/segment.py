@@ -105,7 +105,7 @@ def _dispatch(operation: str, values: Tensor, receiver: Tensor, num_segments: in
     if backend.requested_backend() == "torch_scatter":
         return _scatter_library(operation, values, receiver, num_segments)
     compiled, reference = _IMPLEMENTATIONS[operation]
-    run = compiled if backend.choose(operation, values) == "cpu" else reference
+    run = reference if backend.choose(operation, values) == "reference" else compiled
     return _guarded(operation, run, values, receiver, num_segments)
 
 
@@ -234,7 +234,7 @@ def segment_gather(values: Tensor, receiver: Tensor) -> Tensor:
             f"{receiver.dtype} {list(receiver.shape)}."
         )
     compiled, reference = _IMPLEMENTATIONS["segment_gather"]
-    run = compiled if backend.choose("segment_gather", values) == "cpu" else reference
+    run = reference if backend.choose("segment_gather", values) == "reference" else compiled
     return _guarded("segment_gather", run, values, receiver, values.shape[0])
 
 

@@ -135,10 +135,11 @@ def radial_tensor_product_conv(
 
 def _compiled(plan: TensorProductPlan, x: Tensor) -> bool:
     if plan.max_degree <= MAX_COMPILED_DEGREE:
-        return backend.choose("tensor_product_conv", x) == "cpu"
-    if backend.requested_backend() == "cpu":
+        return backend.choose("tensor_product_conv", x) != "reference"
+    requested = backend.requested_backend()
+    if requested in {"cpu", "cuda"}:
         raise BackendError(
-            f"tensor_product_conv was asked to run on the backend 'cpu', whose kernels take degrees up to "
+            f"tensor_product_conv was asked to run on the backend {requested!r}, whose kernels take degrees up to "
             f"{MAX_COMPILED_DEGREE}; the plan has {plan.max_degree}. Choose 'auto' or 'reference'."
         )
     return False

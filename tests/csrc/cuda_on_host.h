@@ -51,17 +51,12 @@ struct Host {
   bool progress = false;
   void (*body)(void*) = nullptr;
   void* arguments = nullptr;
-  long launches = 0;
+  bool reversed = false;
 };
 
 inline Host& host() {
   static Host h;
   return h;
-}
-
-inline bool reversed() {
-  static const bool r = std::getenv("EQUITOOLS_ON_HOST_REVERSED") != nullptr;
-  return r;
 }
 
 inline void to_scheduler(bool last) {
@@ -150,7 +145,7 @@ inline void run_block(Host& h) {
   for (int left = n; left > 0;) {
     h.progress = false;
     for (int k = 0; k < n; ++k) {
-      const int t = reversed() ? n - 1 - k : k;
+      const int t = h.reversed ? n - 1 - k : k;
       Fiber& f = h.fibers[t];
       if (f.done) continue;
       h.thread = t;
@@ -182,7 +177,7 @@ void launch(const char*, void (*kernel)(P...), int64_t blocks, int parts, int th
   h.threads = threads;
   h.blocks = blocks;
   h.exchange.assign(threads, 0.0);
-  ++h.launches;
+  h.reversed = std::getenv("EQUITOOLS_ON_HOST_REVERSED") != nullptr;
   for (h.part = 0; h.part < parts; ++h.part)
     for (h.block = 0; h.block < blocks; ++h.block) {
       std::unique_ptr<double[]> memory(new double[(shared + 7) / 8]);

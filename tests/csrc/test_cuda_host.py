@@ -1,0 +1,379 @@
+"""The CUDA kernels executed on a CPU (cuda_on_host.h), against the float64 reference and against the CPU kernels.
+
+Nothing here says how fast they are, nor that a GPU runs them: tests/ops/test_cuda.py does the latter where there is one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from equitools.ops import TensorProductPlan, extension_loaded, tensor_product_conv, use_backend
+from equitools.ops.conv_tables import conv_tables
+from equitools.ops.spherical_harmonics import spherical_harmonics_reference
+
+ROOT = Path(__file__).parents[2]
+CUDA = ROOT / "csrc" / "cuda"
+OPERATIONS = [
+    "segment_gather", "segment_max", "segment_softmax", "segment_sum",
+    "spherical_harmonics", "spherical_harmonics_vjp", "spherical_harmonics_vjp_vjp",
+    "tensor_product_conv", "tensor_product_conv_backward", "tensor_product_conv_double_backward",
+    "radial_tensor_product_conv", "radial_tensor_product_conv_backward", "radial_tensor_product_conv_double_backward",
+]  # fmt: skip
+SOURCES = [*sorted(CUDA.glob("*.cu")), *sorted(CUDA.glob("*.cpp"))]
+TABLE = ROOT / "csrc" / "cpu" / "spherical_harmonics_table.cpp"
+COMPILE = ["g++", "-x", "c++", "-std=c++20", "-fPIC", "-Wall", "-Wno-psabi", "-DEQUITOOLS_CUDA_ON_HOST"]
+COMPILE += [f"-I{Path(__file__).parent}", f"-I{ROOT / 'csrc'}"]
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="no g++"),
+    pytest.mark.skipif(not extension_loaded(), reason="the extension is not built"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the emulation is for Linux"),
+]
+
+
+def build_library() -> Path:
+    """Compile the CUDA library with g++ for the host; kept in build/ until a source changes."""
+    folder = ROOT / "build" / "cuda_on_host"
+    folder.mkdir(parents=True, exist_ok=True)
+    headers = [p for d in ("core", "cuda", "torch") for p in (ROOT / "csrc" / d).glob("*.h")]
+    newest = max(p.stat().st_mtime for p in [*headers, Path(__file__), Path(__file__).with_name("cuda_on_host.h")])
+    torch_folder = Path(torch.__file__).parent
+    include = [f"-I{torch_folder / 'include'}", f"-I{torch_folder / 'include' / 'torch' / 'csrc' / 'api' / 'include'}"]
+    library = folder / "on_host.so"
+    with (folder / "lock").open("w") as lock:  # the workers of a parallel test run share it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        objects = []
+        for source in [*SOURCES, TABLE]:
+            out = folder / f"{source.name}.o"
+            objects.append(str(out))
+            if out.is_file() and out.stat().st_mtime > max(newest, source.stat().st_mtime):
+                continue
+            command = [*COMPILE, "-O0", "-DTORCH_TARGET_VERSION=0x020a000000000000", *include]
+            subprocess.run([*command, "-c", str(source), "-o", str(out)], check=True)
+            library.unlink(missing_ok=True)
+        if not library.is_file():
+            link = [f"-L{torch_folder / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu", "-o", str(library)]
+            subprocess.run(["g++", "-shared", *objects, *link], check=True)
+    return library
+
+
+_kept = []
+
+
+def load():
+    """Load the host's CUDA library under the names of the real operations, in a namespace of its own."""
+    if not _kept:
+        library = torch.library.Library("equitools_on_host", "DEF")
+        for name in OPERATIONS:
+            schema = str(getattr(torch.ops.equitools, name).default._schema)
+            library.define(schema.removeprefix("equitools::"))
+        torch.ops.load_library(str(build_library()))
+        _kept.append(library)
+    return torch.ops.equitools_on_host
+
+
+@pytest.fixture(scope="module")
+def ops():
+    return load()
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def close(ours, theirs, tolerance=1e-11):
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_same_operations_as_on_the_cpu(ops):
+    """Each operation is implemented, and by the schema that the CPU library declares."""
+    for name in OPERATIONS:
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"equitools_on_host::{name}", "CPU"), name
+
+
+# ---- segments -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("edges", "segments", "width"), [(30, 7, 5), (0, 3, 2), (5, 1, 1), (1, 4, 33), (1300, 2, 1)])
+@pytest.mark.parametrize("ascending", [True, False])
+def test_segments_equal_the_cpu(ops, edges, segments, width, ascending, dtype):
+    values = random(edges, width, dtype=dtype)
+    receiver = torch.randint(0, segments, (edges,), generator=torch.Generator().manual_seed(1))
+    if ascending:
+        receiver = receiver.sort().values
+    cpu = torch.ops.equitools
+    assert torch.equal(ops.segment_sum(values, receiver, segments), cpu.segment_sum(values, receiver, segments))
+    close(ops.segment_max(values, receiver, segments), cpu.segment_max(values, receiver, segments), 0)
+    close([ops.segment_softmax(values, receiver, segments)], [cpu.segment_softmax(values, receiver, segments)], 1e-6)
+    rows = random(segments, width, dtype=dtype)
+    assert torch.equal(ops.segment_gather(rows, receiver), rows[receiver])
+
+
+def test_segment_max_sees_nan_and_takes_the_first(ops):
+    values = torch.tensor([[1.0], [float("nan")], [3.0], [3.0]])
+    out, where = ops.segment_max(values, torch.tensor([0, 0, 2, 2]), 3)
+    assert out[0].isnan()
+    assert where.flatten().tolist() == [1, -1, 2]
+
+
+def test_index_out_of_range_is_an_error(ops):
+    for receiver in (torch.tensor([0, 3]), torch.tensor([-1, 0])):
+        with pytest.raises(RuntimeError, match="outside"):
+            ops.segment_sum(random(2, 2), receiver, 3)
+        with pytest.raises(RuntimeError, match="outside"):
+            ops.segment_gather(random(3, 2), receiver)
+
+
+@pytest.mark.parametrize("variable", [("EQUITOOLS_CUDA_CHECK", "0"), ("EQUITOOLS_ON_HOST_CAPTURING", "1")])
+def test_index_out_of_range_without_waiting_is_nan(ops, monkeypatch, variable):
+    plan, tensors, edge_index = problem("2x0e + 2x1o", "0e + 1o", None, 4, 6)
+    convolve(ops, plan, tensors, edge_index, 4)  # the tables are on the device from here on
+    monkeypatch.setenv(*variable)
+    receiver = torch.tensor([0, 3])
+    assert ops.segment_sum(random(2, 2), receiver, 3).isnan().all()
+    assert ops.segment_gather(random(3, 2), receiver).isnan().all()
+    out, where = ops.segment_max(random(2, 2), receiver, 3)
+    assert out.isnan().all()
+    assert (where == -1).all()
+    good = convolve(ops, plan, tensors, edge_index, 4)
+    for row in (0, 1):
+        wrong = edge_index.clone()
+        wrong[row, 2] = 99
+        for stage, right in zip(convolve(ops, plan, tensors, wrong, 4), good, strict=True):
+            assert all(t.isnan().all() and not r.isnan().any() for t, r in zip(stage, right, strict=True))
+
+
+# ---- spherical harmonics --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lmax", [0, 1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_harmonics_equal_the_reference(ops, lmax, normalize):
+    vectors, grad = random(7, 3, seed=lmax).requires_grad_(), random(7, (lmax + 1) ** 2, seed=1).requires_grad_()
+    cotangent = random(7, 3, seed=2)
+    for code, name in enumerate(("component", "norm", "integral")):
+        value = spherical_harmonics_reference(lmax, vectors, normalize, name)
+        (vjp,) = torch.autograd.grad(value, vectors, grad, create_graph=True)
+        second = torch.autograd.grad(vjp, (vectors, grad), cotangent, materialize_grads=True)
+        spec = (lmax, normalize, code)
+        inputs = vectors.detach(), grad.detach()
+        tolerance = 1e-11 if lmax < 9 else 1e-8
+        close([ops.spherical_harmonics(inputs[0], *spec)], [value.detach()], tolerance)
+        close([ops.spherical_harmonics_vjp(*inputs, *spec)], [vjp.detach()], tolerance)
+        close(ops.spherical_harmonics_vjp_vjp(*inputs, cotangent, *spec), second, tolerance)
+
+
+def test_harmonics_at_zero_and_of_nothing(ops):
+    zero, grad = torch.zeros(2, 3), torch.ones(2, 16)
+    close([ops.spherical_harmonics(zero, 3, True, 0)], [torch.ops.equitools.spherical_harmonics(zero, 3, True, 0)], 0)
+    assert not ops.spherical_harmonics_vjp(zero, grad, 3, True, 0).any()
+    assert ops.spherical_harmonics(torch.zeros(0, 3), 6, True, 0).shape == (0, 49)
+    assert ops.spherical_harmonics_vjp(torch.zeros(0, 3), torch.zeros(0, 49), 6, True, 0).shape == (0, 3)
+
+
+# ---- convolution ----------------------------------------------------------------------------------------------------
+
+
+def problem(irreps_in, irreps_edge, irreps_out, nodes, edges, dtype=torch.float64):
+    plan = TensorProductPlan(irreps_in, irreps_edge, irreps_out)
+    widths = (plan.irreps_in.dim, plan.irreps_edge.dim, plan.weight_numel)
+    rows = (nodes, edges, edges)
+    tensors = [random(r, w, seed=i, dtype=dtype) for i, (r, w) in enumerate(zip(rows, widths, strict=True))]
+    tensors += [random(r, w, seed=i + 5, dtype=dtype) for i, (r, w) in enumerate(zip(rows, widths, strict=True))]
+    edge_index = torch.randint(0, max(nodes - 1, 1), (2, edges), generator=torch.Generator().manual_seed(3))
+    return plan, tensors, edge_index
+
+
+def convolve(ops, plan, tensors, edge_index, nodes, merged=False):
+    """Return the forward, the backward and the double backward."""
+    tables = conv_tables(plan, merged)
+    arguments = tables.tensors(tensors[0].dtype)
+    x, y, w, a, b, c = tensors
+    w, c = tables.reorder(w), tables.reorder(c)
+    grad = random(nodes, tables.dim_out, seed=20, dtype=x.dtype)
+    out = ops.tensor_product_conv(x, y, w, edge_index, nodes, tables.dim_out, *arguments)
+    first = ops.tensor_product_conv_backward(grad, x, y, w, edge_index, *arguments, True, True, True)
+    second = ops.tensor_product_conv_double_backward(a, b, c, grad, x, y, w, edge_index, *arguments)
+    return (out,), first, second
+
+
+def reference(plan, tensors, edge_index, nodes, merged=False):
+    """Return the same by autograd of the plain torch reference."""
+    x, y, w = (t.clone().requires_grad_() for t in tensors[:3])
+    with use_backend("reference"):
+        out = tensor_product_conv(plan, x, y, w, edge_index, nodes, merged)
+    grad = random(nodes, out.shape[1], seed=20, dtype=x.dtype).requires_grad_()
+    first = torch.autograd.grad(out, (x, y, w), grad, create_graph=True)
+    second = torch.autograd.grad(first, (grad, x, y, w), tensors[3:])
+    tables = conv_tables(plan, merged)
+    first = (*first[:2], tables.reorder(first[2]))
+    second = (*second[:3], tables.reorder(second[3]))
+    return (out.detach(),), tuple(t.detach() for t in first), second
+
+
+CASES = [
+    ("3x0e + 3x1o", "0e + 1o + 2e", None, 4, 9),
+    ("2x0e + 2x1o + 2x2e + 2x3o", "0e + 1o + 2e + 3o", "0e + 0o + 1e + 1o + 2e + 2o + 3e + 3o", 3, 5),  # all triples
+    ("17x0e + 33x1o", "0e + 1o", "0e + 1o", 3, 40),  # more edges than a tile
+    ("65x0e + 1x2e", "0e + 2e", "0e + 2e", 3, 5),  # more channels than a warp takes
+    ("4x0e + 2x1o", "2x0e + 1o + 1o", None, 4, 12),  # several edge channels
+    ("1x4e + 2x0e", "4e + 3o", "6e + 1o + 0e + 3o", 3, 4),  # by the list of entries
+    ("1x6e", "6e", "6e + 5e", 2, 2),
+    ("2x0e + 2x1o", "0e + 1o", None, 3, 0),
+    ("2x0e + 3x0e", "1o", "1o", 1, 3),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("merged", [False, True])
+def test_convolution_equals_the_reference(ops, case, merged):
+    plan, tensors, edge_index = problem(*case)
+    ours = convolve(ops, plan, tensors, edge_index, case[3], merged)
+    for a, b in zip(ours, reference(plan, tensors, edge_index, case[3], merged), strict=True):
+        close(a, b, 1e-11)
+
+
+def test_convolution_in_single_precision(ops):
+    """Within 4e-6 of the largest entry of the float64 result."""
+    plan, tensors, edge_index = problem("40x0e + 40x1o", "0e + 1o + 2e", "0e + 1o + 2e", 4, 37)
+    exact = reference(plan, tensors, edge_index, 4)
+    single = convolve(ops, plan, [t.float() for t in tensors], edge_index, 4)
+    grad = random(4, conv_tables(plan).dim_out, seed=20)
+    assert torch.allclose(grad, grad.float().double(), rtol=1e-6)
+    for stage, right in zip(single, exact, strict=True):
+        for a, b in zip(stage, right, strict=True):
+            assert a.dtype == torch.float32
+            assert (a - b).abs().max() < 4e-6 * b.abs().max()
+
+
+def test_non_contiguous_input_and_ascending_receivers(ops):
+    plan, tensors, edge_index = problem("3x0e + 3x1o", "0e + 1o", None, 5, 11)
+    expected = convolve(ops, plan, tensors, edge_index, 5)
+    strided = [torch.stack([t, t], -1)[..., 0] for t in tensors]
+    columns = edge_index.T.contiguous().T
+    for a, b in zip(convolve(ops, plan, strided, columns, 5), expected, strict=True):
+        close(a, b, 0)
+    order = edge_index[1].argsort(stable=True)
+    permuted = [t if i % 3 == 0 else t[order] for i, t in enumerate(tensors)]
+    out = convolve(ops, plan, permuted, edge_index[:, order], 5)
+    assert torch.equal(out[0][0], expected[0][0])
+    assert torch.equal(out[1][2], expected[1][2][order])
+
+
+def test_gradients_that_are_not_wanted(ops):
+    plan, (x, y, w, *_), edge_index = problem("3x0e + 3x1o", "0e + 1o", None, 4, 9)
+    tables = conv_tables(plan)
+    grad = random(4, tables.dim_out)
+    arguments = (grad, x, y, w, edge_index, *tables.tensors(x.dtype))
+    whole = ops.tensor_product_conv_backward(*arguments, True, True, True)
+    for i in range(3):
+        wanted = [i == k for k in range(3)]
+        parts = ops.tensor_product_conv_backward(*arguments, *wanted)
+        for k in range(3):
+            assert torch.equal(parts[k], whole[k]) if wanted[k] else parts[k].numel() == 0
+
+
+def test_radial_convolution_equals_the_cpu(ops):
+    plan, (x, y, _, a, b, _), edge_index = problem("5x0e + 5x1o", "0e + 1o + 2e", None, 4, 9)
+    tables = conv_tables(plan)
+    rest = tables.tensors(x.dtype)
+    h, v, ch, cv = random(9, 4), random(4, plan.weight_numel), random(9, 4, seed=1), random(4, plan.weight_numel, seed=1)
+    grad = random(4, tables.dim_out)
+    for need_v, d in ((True, cv), (False, None)):
+        results = []
+        for library in (ops, torch.ops.equitools):
+            out = library.radial_tensor_product_conv(x, y, h, v, edge_index, 4, tables.dim_out, *rest)
+            first = library.radial_tensor_product_conv_backward(
+                grad, x, y, h, v, edge_index, *rest, True, True, True, need_v
+            )
+            second = library.radial_tensor_product_conv_double_backward(
+                a, b, ch, d, grad, x, y, h, v, edge_index, *rest, need_v
+            )
+            results.append([out, *first, *second])
+        close(*results)
+
+
+def test_atomic_additions_give_the_same_numbers(ops):
+    plan, tensors, edge_index = problem("3x0e + 33x1o", "0e + 1o", None, 4, 9)
+    expected = convolve(ops, plan, tensors, edge_index, 4)
+    assert ops.cuda_atomics(-1) == 0
+    try:
+        assert ops.cuda_atomics(1) == 1
+        for a, b in zip(convolve(ops, plan, tensors, edge_index, 4), expected, strict=True):
+            close(a, b, 1e-12)
+    finally:
+        ops.cuda_atomics(0)
+
+
+def test_the_order_of_threads_does_not_matter(ops, monkeypatch):
+    """Threads that run in reverse give the same bits: no barrier is missing, and no sum depends on who comes first."""
+    plan, tensors, edge_index = problem("2x0e + 33x1o + 1x4e", "0e + 1o + 4e", "0e + 1o + 4e", 3, 36)
+    forward = convolve(ops, plan, tensors, edge_index, 3)
+    values, receiver = random(1300, 1), torch.arange(1300) % 2
+    added = ops.segment_sum(values, receiver, 2)
+    monkeypatch.setenv("EQUITOOLS_ON_HOST_REVERSED", "1")
+    for a, b in zip(convolve(ops, plan, tensors, edge_index, 3), forward, strict=True):
+        close(a, b, 0)
+    assert torch.equal(ops.segment_sum(values, receiver, 2), added)
+
+
+def test_wrong_calls_are_errors(ops):
+    plan, (x, y, w, *_), edge_index = problem("2x0e + 2x1o", "0e + 1o", None, 4, 6)
+    tables = conv_tables(plan)
+    paths, pairs, entries, coupling = tables.tensors(x.dtype)
+
+    def call(x=x, y=y, w=w, edge_index=edge_index, paths=paths, pairs=pairs, entries=entries, coupling=coupling):
+        return ops.tensor_product_conv(x, y, w, edge_index, 4, tables.dim_out, paths, pairs, entries, coupling)
+
+    call()
+    beyond = paths.clone()
+    beyond[0, 4] = 10_000
+    for changed, message in (
+        ({"y": y.float()}, "dtype"),
+        ({"w": w[:, 1:]}, "weights"),
+        ({"x": x.half()}, "float32 or float64"),
+        ({"x": x[:, 1:]}, "beyond the node features"),
+        ({"y": y[1:]}, "edge_attr"),
+        ({"edge_index": edge_index.int()}, "int64"),
+        ({"edge_index": edge_index + 4}, "outside"),
+        ({"paths": beyond}, "beyond the node features"),
+        ({"pairs": pairs[1:]}, "entries"),
+        ({"coupling": coupling[1:]}, "coupling"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            call(**changed)
+
+
+def test_tables_are_refused_while_a_graph_is_captured(ops, monkeypatch):
+    plan, tensors, edge_index = problem("7x0e + 2x1o", "0e + 1o", "1o", 3, 2)
+    monkeypatch.setenv("EQUITOOLS_ON_HOST_CAPTURING", "1")
+    with pytest.raises(RuntimeError, match="before a CUDA graph is captured"):
+        convolve(ops, plan, tensors, edge_index, 3)
+
+
+@pytest.mark.slow
+def test_host_program_under_sanitizers(tmp_path):
+    flags = [*COMPILE, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    no_torch = [*sorted(CUDA.glob("*.cu")), CUDA / "convolution_tables.cpp", TABLE, Path(__file__).with_name("cuda_host.cpp")]
+    objects = []
+    for source in no_torch:
+        objects.append(str(tmp_path / f"{source.name}.o"))
+        subprocess.run([*flags, "-c", str(source), "-o", objects[-1]], check=True)
+    subprocess.run(["g++", "-fsanitize=address,undefined", *objects, "-o", str(tmp_path / "host")], check=True)
+    for extra in ({}, {"EQUITOOLS_ON_HOST_REVERSED": "1"}):
+        environment = {**os.environ, **extra, "ASAN_OPTIONS": "detect_stack_use_after_return=0"}
+        done = subprocess.run(
+            [str(tmp_path / "host")], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
