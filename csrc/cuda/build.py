@@ -52,7 +52,9 @@ def generate_code(architectures: str) -> list[str]:
     for entry in architectures.replace(",", ";").split(";"):
         name = entry.strip().removesuffix("+PTX").replace(".", "").removeprefix("sm_")
         if not name.rstrip("af").isdigit():
-            raise ValueError(f"EQUITOOLS_CUDA_ARCH has the entry {entry!r}; write for example {DEFAULT_ARCHITECTURES!r}")
+            raise ValueError(
+                f"EQUITOOLS_CUDA_ARCH has the entry {entry!r}; write for example {DEFAULT_ARCHITECTURES!r}"
+            )
         options.append(f"-gencode=arch=compute_{name},code=sm_{name}")
         if entry.strip().endswith("+PTX"):
             options.append(f"-gencode=arch=compute_{name},code=compute_{name}")
@@ -125,7 +127,18 @@ def build(
         raise FileNotFoundError(f"libcudart_static.a was not found below {home}")
     link = [f"-L{torch / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu", "-Wl,--as-needed", "-ldl", "-lrt", "-lpthread"]
     hidden = ["-Wl,--exclude-libs,ALL"]
-    run([*compiler, "-shared", *(str(objects / f"{p.name}.o") for p in sources), str(runtime), *hidden, *link, "-o", str(fresh)])
+    run(
+        [
+            *compiler,
+            "-shared",
+            *(str(objects / f"{p.name}.o") for p in sources),
+            str(runtime),
+            *hidden,
+            *link,
+            "-o",
+            str(fresh),
+        ]
+    )
     fresh.replace(target)  # a process that has the old library open keeps it
 
 
@@ -151,7 +164,15 @@ def main() -> int:
     begin = time.monotonic()
     try:
         folder = arguments.output.parent
-        build(arguments.output, folder / "objects", Path(torch.__file__).parent, compiler, arguments.arch, arguments.jobs, True)
+        build(
+            arguments.output,
+            folder / "objects",
+            Path(torch.__file__).parent,
+            compiler,
+            arguments.arch,
+            arguments.jobs,
+            True,
+        )
     except subprocess.CalledProcessError as error:
         print(error.stdout, error.stderr, sep="\n", file=sys.stderr)
         return 1

@@ -288,7 +288,12 @@ def test_radial_convolution_equals_the_cpu(ops):
     plan, (x, y, _, a, b, _), edge_index = problem("5x0e + 5x1o", "0e + 1o + 2e", None, 4, 9)
     tables = conv_tables(plan)
     rest = tables.tensors(x.dtype)
-    h, v, ch, cv = random(9, 4), random(4, plan.weight_numel), random(9, 4, seed=1), random(4, plan.weight_numel, seed=1)
+    h, v, ch, cv = (
+        random(9, 4),
+        random(4, plan.weight_numel),
+        random(9, 4, seed=1),
+        random(4, plan.weight_numel, seed=1),
+    )
     grad = random(4, tables.dim_out)
     for need_v, d in ((True, cv), (False, None)):
         results = []
@@ -365,7 +370,12 @@ def test_tables_are_refused_while_a_graph_is_captured(ops, monkeypatch):
 @pytest.mark.slow
 def test_host_program_under_sanitizers(tmp_path):
     flags = [*COMPILE, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    no_torch = [*sorted(CUDA.glob("*.cu")), CUDA / "convolution_tables.cpp", TABLE, Path(__file__).with_name("cuda_host.cpp")]
+    no_torch = [
+        *sorted(CUDA.glob("*.cu")),
+        CUDA / "convolution_tables.cpp",
+        TABLE,
+        Path(__file__).with_name("cuda_host.cpp"),
+    ]
     objects = []
     for source in no_torch:
         objects.append(str(tmp_path / f"{source.name}.o"))
@@ -373,7 +383,5 @@ def test_host_program_under_sanitizers(tmp_path):
     subprocess.run(["g++", "-fsanitize=address,undefined", *objects, "-o", str(tmp_path / "host")], check=True)
     for extra in ({}, {"EQUITOOLS_ON_HOST_REVERSED": "1"}):
         environment = {**os.environ, **extra, "ASAN_OPTIONS": "detect_stack_use_after_return=0"}
-        done = subprocess.run(
-            [str(tmp_path / "host")], capture_output=True, text=True, env=environment, check=False
-        )
+        done = subprocess.run([str(tmp_path / "host")], capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -20,7 +20,12 @@ LIBRARY = ROOT / "build" / "cuda" / "_C_cuda.abi3.so"
 NEEDED = {"libtorch_cpu.so", "libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "ld-linux-x86-64.so.2"}
 NEEDED |= {"libdl.so.2", "librt.so.1", "libpthread.so.0"}  # of an older C library
 
-compiled = pytest.mark.skipif(not LIBRARY.is_file(), reason="no CUDA library: `make cuda-compile`, which needs nvcc")
+SOURCES = [p for p in (ROOT / "csrc").glob("c*/*") if p.suffix in {".h", ".cu"} or p.parent.name == "cuda"]
+FRESH = LIBRARY.is_file() and LIBRARY.stat().st_mtime > max(p.stat().st_mtime for p in SOURCES)
+
+compiled = pytest.mark.skipif(
+    not FRESH, reason="no CUDA library of these sources: `make cuda-compile`, which needs nvcc"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,9 @@ def builder():
 @pytest.mark.skipif(shutil.which("nm") is None, reason="no nm")
 def test_undefined_symbols_are_of_the_stable_interface():
     """torch by the C shim only; no symbol of libtorch_cuda, of the CUDA driver or of a CUDA run time."""
-    listed = subprocess.run(["nm", "-D", "--undefined-only", LIBRARY], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["nm", "-D", "--undefined-only", LIBRARY], capture_output=True, text=True, check=True
+    ).stdout
     names = {line.split()[-1] for line in listed.splitlines()}
     system = re.compile(r".*@(GLIBC|GLIBCXX|CXXABI|GCC)_[\d.]+$|_ITM_(de)?registerTMCloneTable$|__gmon_start__$")
     torch = {n for n in names if not system.match(n)}
