@@ -1,4 +1,4 @@
-"""Builds ``_C_cuda.abi3.so``: nvcc for the kernels, the C++ compiler for the operations, everything linked by the latter.
+"""Builds ``_C_cuda.abi3.so``: nvcc compiles the kernels, the C++ compiler the rest.
 
 setup.py calls `build`; by itself (``python csrc/cuda/build.py --arch 90 --output build/_C_cuda.abi3.so``) it compiles
 what is there, which needs no GPU. The CUDA run time is linked statically. libtorch_cuda is no dependency: the library

@@ -190,8 +190,8 @@ def use_backend(name: str) -> Iterator[None]:
 
     Args:
         name: ``"reference"`` (plain torch), ``"cpu"`` or ``"cuda"`` (the compiled kernels of that device; a call that
-            they cannot do is an error), ``"torch_scatter"`` (segment operations by torch-scatter, the rest as ``"auto"``) or ``"auto"`` (the
-            compiled kernels where they can do the call, else the reference).
+            they cannot do is an error), ``"torch_scatter"`` (segment operations by torch-scatter, the rest as
+            ``"auto"``) or ``"auto"`` (the compiled kernels where they can do the call, else the reference).
 
     Raises:
         BackendError: The name is unknown, or that backend is not active here.

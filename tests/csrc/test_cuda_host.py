@@ -1,6 +1,6 @@
 """The CUDA kernels executed on a CPU (cuda_on_host.h), against the float64 reference and against the CPU kernels.
 
-Nothing here says how fast they are, nor that a GPU runs them: tests/ops/test_cuda.py does the latter where there is one.
+Nothing here says how fast they are, nor that a GPU runs them: that is for tests/ops/test_cuda.py, where there is one.
 """
 
 from __future__ import annotations
