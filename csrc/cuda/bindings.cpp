@@ -42,8 +42,12 @@ bool may_wait(void* stream) {
 #ifdef EQUITOOLS_CUDA_ON_HOST
 Here::Here(const Tensor&) : stream(nullptr), device(-1) {}
 #else
-Here::Here(const Tensor& t) : device(t.get_device_index()), guard_(t.get_device_index()) {
-  STD_TORCH_CHECK(t.is_cuda(), "the CUDA kernels were given a tensor that is not on a CUDA device");
+static int32_t cuda_index(const Tensor& t) {
+  STD_TORCH_CHECK(t.is_cuda(), "the CUDA kernels were given a first argument that is not on a CUDA device");
+  return t.get_device_index();
+}
+
+Here::Here(const Tensor& t) : device(cuda_index(t)), guard_(device) {
   choose_device(device);
   stream = current_stream(device);
 }

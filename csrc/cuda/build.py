@@ -61,9 +61,20 @@ def generate_code(architectures: str) -> list[str]:
     return options
 
 
-def newest_header() -> float:
-    """Return when a header of the sources was last changed."""
-    return max(p.stat().st_mtime for folder in SOURCE.parent.iterdir() for p in folder.glob("*.h"))
+def sources() -> list[Path]:
+    """Return the sources of the library, those that take longest first."""
+    kernels = sorted(SOURCE.glob("*.cu"), key=lambda p: "convolution" not in p.name)
+    return [*kernels, *sorted(SOURCE.glob("*.cpp")), *SHARED]
+
+
+def is_current(result: Path) -> bool:
+    """Return whether an object file is newer than everything that it was made from (the compiler wrote a list)."""
+    listed = result.with_suffix(".d")
+    if not (result.is_file() and listed.is_file()):
+        return False
+    names = listed.read_text(encoding="utf-8").replace("\\\n", " ").split(":", 1)[1].split()
+    made = result.stat().st_mtime
+    return all(Path(n).is_file() and Path(n).stat().st_mtime < made for n in names)
 
 
 def build(
@@ -99,13 +110,10 @@ def build(
     objects = objects / "-".join(c.rsplit("=", 1)[1] for c in code).replace(",", "_")
     objects.mkdir(parents=True, exist_ok=True)
     include = [f"-I{torch / 'include'}", f"-I{torch / 'include' / 'torch' / 'csrc' / 'api' / 'include'}"]
-    changed = newest_header()
-    longest_first = sorted(SOURCE.glob("*.cu"), key=lambda p: "convolution" not in p.name)
-    sources = [*longest_first, *sorted(SOURCE.glob("*.cpp")), *SHARED]
 
     def compile_one(source: Path) -> None:
         out = objects / f"{source.name}.o"
-        if out.is_file() and out.stat().st_mtime > max(changed, source.stat().st_mtime):
+        if is_current(out):
             return
         if source.suffix == ".cu":
             host = [f"-Xcompiler={flag}" for flag in HOST_FLAGS[:2]]
@@ -113,12 +121,12 @@ def build(
         else:
             command = [*compiler, *FLAGS, *HOST_FLAGS, *include]
         begin = time.monotonic()
-        run([*command, "-c", str(source), "-o", str(out)])
+        run([*command, "-MD", "-MF", str(out.with_suffix(".d")), "-c", str(source), "-o", str(out)])
         if verbose:
             print(f"{source.name}: {time.monotonic() - begin:.0f} s", flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=jobs or min(4, os.cpu_count() or 1)) as pool:
-        list(pool.map(compile_one, sources))
+        list(pool.map(compile_one, sources()))
     fresh = target.with_suffix(".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     places = [home / lib / "libcudart_static.a" for lib in ("lib64", "lib", "targets/x86_64-linux/lib")]

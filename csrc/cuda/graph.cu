@@ -7,7 +7,9 @@ namespace gpu {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kRank = 1024;  // a node's edges are ordered in shared memory up to this number
+constexpr int kStrips = 1024;       // threads that add up the numbers of edges
+constexpr int64_t kSorters = 8192;  // blocks that order the edges of nodes, one node after the other
+constexpr int kRank = 1024;         // a node's edges are ordered in shared memory up to this number
 
 EQUITOOLS_KERNEL find_outside(const int64_t* key, int64_t E, int64_t N, int64_t* outside) {
   for (int64_t e = global_thread(); e < E; e += global_threads())
@@ -114,10 +116,10 @@ void order_edges(const int64_t* key, int64_t E, int64_t N, int64_t* outside, int
                  int64_t* cursor, int64_t* order, void* stream) {
   launch("counting edges", count_keys, blocks_for(E, kThreads), 1, kThreads, 0, stream, key, E, N, outside, mixed,
          first);
-  launch("adding up", add_up, 1, 1, kThreads, kThreads * sizeof(int64_t), stream, first, N + 1);
+  launch("adding up", add_up, 1, 1, kStrips, kStrips * sizeof(int64_t), stream, first, N + 1);
   launch("placing edges", place_edges, blocks_for(E, kThreads), 1, kThreads, 0, stream, key, E, outside, mixed, first,
          cursor, order);
-  launch("ordering edges", sort_edges, blocks_for(N, 1), 1, 64, kRank * sizeof(int64_t), stream, N, outside, mixed,
+  launch("ordering edges", sort_edges, N < kSorters ? N : kSorters, 1, 64, kRank * sizeof(int64_t), stream, N, outside, mixed,
          first, order);
 }
 
