@@ -135,18 +135,8 @@ def build(
         raise FileNotFoundError(f"libcudart_static.a was not found below {home}")
     link = [f"-L{torch / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu", "-Wl,--as-needed", "-ldl", "-lrt", "-lpthread"]
     hidden = ["-Wl,--exclude-libs,ALL"]
-    run(
-        [
-            *compiler,
-            "-shared",
-            *(str(objects / f"{p.name}.o") for p in sources),
-            str(runtime),
-            *hidden,
-            *link,
-            "-o",
-            str(fresh),
-        ]
-    )
+    compiled = [str(objects / f"{p.name}.o") for p in sources()]
+    run([*compiler, "-shared", *compiled, str(runtime), *hidden, *link, "-o", str(fresh)])
     fresh.replace(target)  # a process that has the old library open keeps it
 
 
