@@ -128,9 +128,7 @@ def cuda_obstacle(nvcc: str | None) -> str:
         return "EQUITOOLS_BUILD_CUDA=0 was set at installation"
     text = (TORCH / "version.py").read_text(encoding="utf-8")
     if choice != "1" and not re.search(r"^cuda\b[^=]*= *['\"]", text, re.MULTILINE):
-        return (
-            "the torch that equitools was built against has no CUDA (EQUITOOLS_BUILD_CUDA=1 builds them anyway)"
-        )
+        return "the torch that equitools was built against has no CUDA (EQUITOOLS_BUILD_CUDA=1 builds them anyway)"
     return "" if nvcc else "nvcc was not found when equitools was installed (CUDA_HOME, the path, /usr/local/cuda)"
 
 
