@@ -72,6 +72,22 @@ Tensor softmax(const Tensor& values, const Tensor& receiver, int64_t num_segment
   return out;
 }
 
+Tensor softmax_vjp(const Tensor& out, const Tensor& grad, const Tensor& receiver, int64_t num_segments) {
+  Call c(out, receiver, num_segments);
+  check_same_dtype(out, grad, "out and grad");
+  check_same_device(out, grad, "grad");
+  STD_TORCH_CHECK(grad.dim() == 2 && grad.size(0) == c.E && grad.size(1) == c.width, "grad must have the shape of out");
+  const Tensor g = dense(grad);
+  Tensor gradient = torch::stable::new_empty(c.v, {c.E, c.width});
+  for_dtype(c.v, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    SegmentOf<T>::softmax_vjp(c.v.const_data_ptr<T>(), g.const_data_ptr<T>(), c.edges.by_receiver(),
+                              c.edges.outside(), c.N, c.width, gradient.mutable_data_ptr<T>(), c.here.stream);
+    c.edges.finish<T>(c.here, gradient);
+  });
+  return gradient;
+}
+
 Tensor gather(const Tensor& values, const Tensor& receiver) {
   check_floating(values, "values");
   STD_TORCH_CHECK(values.dim() == 2, "values must have shape [N, width]");
@@ -97,6 +113,7 @@ STABLE_TORCH_LIBRARY_IMPL(EQUITOOLS_NAMESPACE, EQUITOOLS_KEY, m) {
   m.impl("segment_sum", TORCH_BOX(&sum));
   m.impl("segment_max", TORCH_BOX(&max));
   m.impl("segment_softmax", TORCH_BOX(&softmax));
+  m.impl("segment_softmax_vjp", TORCH_BOX(&softmax_vjp));
   m.impl("segment_gather", TORCH_BOX(&gather));
 }
 

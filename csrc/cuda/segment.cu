@@ -73,6 +73,24 @@ EQUITOOLS_KERNEL softmax_kernel(const T* values, Order order, const int64_t* out
 }
 
 template <typename T>
+EQUITOOLS_KERNEL softmax_vjp_kernel(const T* out, const T* grad, Order order, const int64_t* outside, int64_t N,
+                                    int64_t width, T* gradient) {
+  if (*outside) return;
+  for (int64_t i = global_thread(); i < N * width; i += global_threads()) {
+    const int64_t n = i / width, column = i - n * width;
+    T inner = T(0);
+    for (int64_t k = order.first[n]; k < order.first[n + 1]; ++k) {
+      const int64_t at = order.order[k] * width + column;
+      inner += out[at] * grad[at];
+    }
+    for (int64_t k = order.first[n]; k < order.first[n + 1]; ++k) {
+      const int64_t at = order.order[k] * width + column;
+      gradient[at] = out[at] * (grad[at] - inner);
+    }
+  }
+}
+
+template <typename T>
 EQUITOOLS_KERNEL gather_kernel(const T* values, const int64_t* index, const int64_t* outside, int64_t E, int64_t width,
                                T* out) {
   if (*outside) return;
@@ -103,6 +121,13 @@ void SegmentOf<T>::softmax(const T* values, Order order, const int64_t* outside,
                            void* stream) {
   launch("segment_softmax", softmax_kernel<T>, blocks_for(N * width, kThreads), 1, kThreads, 0, stream, values, order,
          outside, N, width, out);
+}
+
+template <typename T>
+void SegmentOf<T>::softmax_vjp(const T* out, const T* grad, Order order, const int64_t* outside, int64_t N,
+                               int64_t width, T* gradient, void* stream) {
+  launch("segment_softmax_vjp", softmax_vjp_kernel<T>, blocks_for(N * width, kThreads), 1, kThreads, 0, stream, out,
+         grad, order, outside, N, width, gradient);
 }
 
 template <typename T>

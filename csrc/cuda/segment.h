@@ -15,6 +15,9 @@ struct SegmentOf {
                   int64_t* where, void* stream);
   static void softmax(const T* values, Order order, const int64_t* outside, int64_t N, int64_t width, T* out,
                       void* stream);
+  // out (grad - sum of out grad over the segment), for the softmax `out`.
+  static void softmax_vjp(const T* out, const T* grad, Order order, const int64_t* outside, int64_t N, int64_t width,
+                          T* gradient, void* stream);
   static void gather(const T* values, const int64_t* index, const int64_t* outside, int64_t E, int64_t width, T* out,
                      void* stream);
 };

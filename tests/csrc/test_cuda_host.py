@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from equitools.ops import TensorProductPlan, extension_loaded, tensor_product_conv, use_backend
+from equitools.ops import TensorProductPlan, backend, extension_loaded, tensor_product_conv, use_backend
 from equitools.ops.conv_tables import conv_tables
 from equitools.ops.spherical_harmonics import spherical_harmonics_reference
 
 ROOT = Path(__file__).parents[2]
 CUDA = ROOT / "csrc" / "cuda"
 OPERATIONS = [
-    "segment_gather", "segment_max", "segment_softmax", "segment_sum",
+    "segment_gather", "segment_max", "segment_softmax", "segment_softmax_vjp", "segment_sum",
     "spherical_harmonics", "spherical_harmonics_vjp", "spherical_harmonics_vjp_vjp",
     "tensor_product_conv", "tensor_product_conv_backward", "tensor_product_conv_double_backward",
     "radial_tensor_product_conv", "radial_tensor_product_conv_backward", "radial_tensor_product_conv_double_backward",
@@ -101,6 +101,15 @@ def test_same_operations_as_on_the_cpu(ops):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"equitools_on_host::{name}", "CPU"), name
 
 
+def test_families_with_cuda_kernels_have_them_all():
+    """Whatever a forward operation with CUDA kernels calls in its derivatives has CUDA kernels as well."""
+    names = {
+        n.removeprefix("equitools::") for n in torch._C._dispatch_get_all_op_names() if n.startswith("equitools::")
+    }
+    families = tuple(backend._CUDA_OPERATIONS)
+    assert {n for n in names if n.removeprefix("radial_").startswith(families)} == set(OPERATIONS)
+
+
 # ---- segments -------------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +124,10 @@ def test_segments_equal_the_cpu(ops, edges, segments, width, ascending, dtype):
     cpu = torch.ops.equitools
     assert torch.equal(ops.segment_sum(values, receiver, segments), cpu.segment_sum(values, receiver, segments))
     close(ops.segment_max(values, receiver, segments), cpu.segment_max(values, receiver, segments), 0)
-    close([ops.segment_softmax(values, receiver, segments)], [cpu.segment_softmax(values, receiver, segments)], 1e-6)
+    soft = cpu.segment_softmax(values, receiver, segments)
+    close([ops.segment_softmax(values, receiver, segments)], [soft], 1e-6)
+    arguments = (soft, random(edges, width, seed=2, dtype=dtype), receiver, segments)
+    close([ops.segment_softmax_vjp(*arguments)], [cpu.segment_softmax_vjp(*arguments)], 1e-6)
     rows = random(segments, width, dtype=dtype)
     assert torch.equal(ops.segment_gather(rows, receiver), rows[receiver])
 
