@@ -109,7 +109,7 @@ static void radial_network(const RadialNetwork& net, const T* weights, const T* 
 // Functions on [0, cutoff] in equal intervals, quintic between the nodes. table: [intervals][6][functions]: the value at
 // the left node, the difference to the right one, slopes and curvatures left and right times the length of an interval and
 // its square. The difference is stored, so that the derivative of a table of float32 is as good as its numbers. Beyond the
-// cutoff everything is zero.
+// cutoff everything is zero; NaN stays NaN.
 template <typename T>
 static void radial_table(const RadialTable& plan, const T* table, const T* r, T* hidden, T* tangent, int64_t begin,
                          int64_t end) {
@@ -120,7 +120,8 @@ static void radial_table(const RadialTable& plan, const T* table, const T* r, T*
     T* h = hidden + e * K;
     T* d = tangent + e * K;
     if (!(r[e] < T(plan.cutoff))) {
-      for (int k = 0; k < K; ++k) h[k] = d[k] = T(0);
+      const T outside = r[e] == r[e] ? T(0) : r[e];
+      for (int k = 0; k < K; ++k) h[k] = d[k] = outside;
       continue;
     }
     const double place = double(r[e]) * inverse;

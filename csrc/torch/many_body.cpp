@@ -52,6 +52,7 @@ struct LinearMap {
 };
 
 constexpr int64_t kNetwork = 0, kTable = 1;
+constexpr int64_t kMostWidth = 1 << 20;  // of a radial layer: products of widths do not overflow
 
 // One layer; the tensors are its weights, ready for use.
 struct Layer {
@@ -132,7 +133,8 @@ std::tuple<Tensor, Tensor> radial_functions(const Layer& layer, const Tensor& r,
                   " hidden layers");
   int64_t needed = 0;
   for (size_t i = 0; i < layer.widths.size(); ++i) {
-    STD_TORCH_CHECK(layer.widths[i] > 0, "a radial layer without channels");
+    STD_TORCH_CHECK(0 < layer.widths[i] && layer.widths[i] <= kMostWidth, "a radial layer of ", layer.widths[i],
+                    " channels");
     net.widths[i] = int(layer.widths[i]);
     if (i) needed += layer.widths[i - 1] * padded_columns<T>(layer.widths[i]);
   }
@@ -207,6 +209,7 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   STD_TORCH_CHECK(layers > 0 && layers < 1000 && channels > 0, "many_body_energy: ", layers, " layers");
   STD_TORCH_CHECK(functions > 0 && functions <= kMaxRadial && envelope >= 2 && envelope <= kMaxEnvelope,
                   "many_body_energy: ", functions, " radial functions, envelope ", envelope);
+  STD_TORCH_CHECK(mode == kNetwork || mode == kTable, "many_body_energy: mode ", mode);
   const Tensor embedding = a.next_tensor();
   STD_TORCH_CHECK(embedding.dim() == 2 && embedding.size(1) == channels, "the embedding must be [species, channels]");
   std::vector<Layer> net;
@@ -265,6 +268,8 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
                                               layer.product_dim);
     Tensor out = layer.product(torch::stable::view(many, {N, layer.product_dim * channels}));
     if (layer.skip) add_to<T>(out, (*layer.skip)(features, species));
+    STD_TORCH_CHECK(layer.product_dim > 0 && out.dim() == 2 && out.size(1) >= channels,
+                    "many_body_energy: a layer has fewer columns than channels");
     kept.push_back({x, hidden, tangent, cubes});
     features = out;
     const T* f = out.const_data_ptr<T>();
@@ -294,7 +299,7 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
     const Tensor mixed = symmetric_contraction_backward(
         keep.mixed, layer.weights, species, torch::stable::view(many, {N, layer.product_dim, channels}), layer.program,
         layer.values);
-    const Tensor message = layer.mix.adjoint(torch::stable::view(mixed, {N, mixed.numel() / (N ? N : 1)}));
+    const Tensor message = layer.mix.adjoint(torch::stable::view(mixed, {N, mixed.size(1) * mixed.size(2)}));
     auto [dx, dyk, dh] =
         mode == kTable
             ? tabulated_tensor_product_conv_backward(message, keep.x, y, r, layer.radial, cutoff, layer.edge_weights,

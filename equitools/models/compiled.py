@@ -8,6 +8,8 @@ stored as quintic polynomials between nodes.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +26,7 @@ from equitools.models.readout import accumulation_dtype
 from equitools.ops import backend, segment_sum
 from equitools.ops.conv_tables import ConvTables, conv_tables
 from equitools.ops.irreps_linear import IrrepsLinearPlan
+from equitools.ops.radial import MAX_EXPONENT, MAX_FUNCTIONS
 from equitools.ops.tensor_product_conv import MAX_COMPILED_DEGREE
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ __all__ = ["CompiledPotential", "compile_potential", "obstacle"]
 
 #: The weights of edges are kept for the backward up to this size; beyond it they are made twice.
 _MOST_BYTES = 256 * 2**20
+#: Hidden layers of a radial network that the operation takes (csrc/core/radial_network_plan.h).
+_MOST_HIDDEN = 16
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ def obstacle(potential: torch.nn.Module) -> str:
         return f"the kernels take degrees up to {MAX_COMPILED_DEGREE}"
     if net.basis.frequencies is not None:
         return "the frequencies of its radial basis are learned"
+    if net.config.num_radial > MAX_FUNCTIONS or net.config.envelope_p > MAX_EXPONENT:
+        return f"the kernels take up to {MAX_FUNCTIONS} radial functions and envelopes of exponents up to {MAX_EXPONENT}"
+    if len(net.config.radial_hidden) > _MOST_HIDDEN:
+        return f"the kernels take radial networks of up to {_MOST_HIDDEN} hidden layers"
     weight = net.embedding
     if weight.device.type != "cpu":
         return f"its parameters are on {weight.device.type}"
@@ -104,7 +113,8 @@ def compile_potential(
 class CompiledPotential:
     """Energies, forces, stress and virial of a many-body potential by one compiled operation.
 
-    Made by `compile_potential`. Nothing is recorded for autograd: outputs have no graph.
+    Made by `compile_potential`. Nothing is recorded for autograd: outputs have no graph. Several threads may call the
+    same object.
 
     Attributes:
         cutoff: In Å.
@@ -119,6 +129,8 @@ class CompiledPotential:
     """
 
     def __init__(self, potential: Potential, radial: str = "exact", tolerance: float = 3e-6) -> None:
+        # A copy: what the caller does to the potential later (other weights, another dtype) does not reach this.
+        potential = copy.deepcopy(potential).eval().requires_grad_(False)
         net = potential.backbone
         assert isinstance(net, ManyBodyMP)  # noqa: S101 - compile_potential has checked it
         self.cutoff, self.species = potential.cutoff, potential.species
@@ -133,7 +145,11 @@ class CompiledPotential:
             if radial == "tabulated":
                 self.tables = [tabulate(net, layer, tolerance) for layer in range(net.config.num_layers)]
             self._program = _program(potential, self.tables)
-        self._room = torch.empty(0, dtype=self.dtype)
+        self._rooms: list[Tensor] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the workspace out of copies and pickles."""
+        return self.__dict__ | {"_rooms": []}
 
     def parameters(self) -> Any:
         """Return the parameters of the potential, as of a module."""
@@ -165,6 +181,7 @@ class CompiledPotential:
             species = net.index(graph.atomic_numbers)  # type: ignore[operator]
             vectors = graph.edge_vectors()
             p = self._program
+            room = self._workspace(len(vectors) if wanted else 0)
             atomic, gradient = torch.ops.equitools.many_body_energy(
                 vectors,
                 graph.edge_index,
@@ -174,8 +191,9 @@ class CompiledPotential:
                 p.cutoff,
                 p.scale,
                 wanted,
-                self._workspace(len(vectors)),
+                room,
             )
+            self._rooms[:] = [room] if len(room) else []
             atomic, gradient = self.scale * atomic, self.scale * gradient
         if self.zbl is not None:
             pair, slope = _pair_gradient(self.zbl, vectors, graph, wanted)
@@ -195,14 +213,19 @@ class CompiledPotential:
         return outputs
 
     def _workspace(self, edges: int) -> Tensor:
-        """Return room for the weights of all edges, kept from call to call; empty where that would be too much."""
+        """Return room for the weights of all edges, kept from call to call; empty where that would be too much.
+
+        It is taken away here and put back after the call, so that no two threads write to the same.
+        """
         needed = edges * self._program.room
         if needed * self.dtype.itemsize > _MOST_BYTES:
             return torch.empty(0, dtype=self.dtype)
-        if len(self._room) < needed:
-            self._room = torch.empty(0, dtype=self.dtype)  # the old one goes first
-            self._room = torch.empty(needed + needed // 8, dtype=self.dtype)
-        return self._room
+        with contextlib.suppress(IndexError):
+            room = self._rooms.pop()
+            if len(room) >= needed:
+                return room
+            del room  # the old one goes first
+        return torch.empty(needed + needed // 8, dtype=self.dtype)
 
 
 def _volumes(graph: Graph) -> Tensor:
@@ -215,7 +238,9 @@ def _pair_gradient(zbl: torch.nn.Module, vectors: Tensor, graph: Graph, wanted: 
     """Return the energies of a pair potential and the gradient of their sum by the edge vectors, by autograd."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = vectors.clone().requires_grad_(wanted)
-        energy = zbl(leaf, graph.atomic_numbers, graph.edge_index)
+        # indices made in inference mode cannot be saved for the backward; copies made here can
+        numbers, index = (t.clone() if t.is_inference() else t for t in (graph.atomic_numbers, graph.edge_index))
+        energy = zbl(leaf, numbers, index)
         slope = torch.autograd.grad(energy.sum(), leaf)[0] if wanted and energy.requires_grad else vectors
         if wanted and not energy.requires_grad:
             slope = torch.zeros_like(vectors)
