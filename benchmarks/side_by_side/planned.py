@@ -7,7 +7,6 @@ for the table.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -45,8 +44,7 @@ def inference(potential: torch.nn.Module, radial: str) -> Callable[[Any], dict[s
     Returns:
         Maps a graph to ``energy`` and ``forces``.
     """
-    try:
-        module = importlib.import_module("equitools.inference")
-    except ModuleNotFoundError:
-        raise NotThere(f"equitools.inference is {ABSENT}") from None
-    return module.compile_potential(potential, radial=radial)
+    function = getattr(equitools.models, "compile_potential", None)
+    if function is None:
+        raise NotThere(f"equitools.models.compile_potential is {ABSENT}")
+    return function(potential, radial=radial)

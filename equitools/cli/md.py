@@ -43,6 +43,7 @@ def md(
     index: Annotated[int, typer.Option(help="Which structure of the file; -1 is the last.")] = -1,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
     dtype: Annotated[str | None, typer.Option(help="float32 or float64; otherwise the model's own.")] = None,
+    radial: Annotated[str, typer.Option(help="exact, or tabulated: faster, with a small error.")] = "exact",
 ) -> None:
     """Run molecular dynamics and report how well the energy is conserved.
 
@@ -64,7 +65,7 @@ def md(
         keep_velocities=keep_velocities,
     )
     atoms = read_structure(structure, index)
-    calculator = make_calculator(model, device, dtype)
+    calculator = make_calculator(model, device, dtype, radial)
     with dynamics_progress(settings, console) as on_record:
         result = run_dynamics(atoms, calculator, settings, output, on_record)
     write_text(output / "md.json", json.dumps(result.summary(), indent=1) + "\n")

@@ -32,6 +32,7 @@ def relax(
     index: Annotated[int, typer.Option(help="Which structure of the file; -1 is the last.")] = -1,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
     dtype: Annotated[str | None, typer.Option(help="float32 or float64; otherwise the model's own.")] = None,
+    radial: Annotated[str, typer.Option(help="exact, or tabulated: faster, with a small error.")] = "exact",
 ) -> None:
     """Relax a structure, and with --cell its cell; writes it with energy and forces, and its figures as .json beside.
 
@@ -41,7 +42,7 @@ def relax(
 
     console = Console()
     atoms = read_structure(structure, index)
-    calculator = make_calculator(model, device, dtype)
+    calculator = make_calculator(model, device, dtype, radial)
     columns = (TextColumn("relaxing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[live]}"))
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("relax", total=steps, live="")

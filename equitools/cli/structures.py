@@ -51,8 +51,8 @@ def read_structure(path: Path, index: int = -1) -> Atoms:
     return atoms
 
 
-def make_calculator(model: Path, device: str, dtype: str | None) -> Any:
+def make_calculator(model: Path, device: str, dtype: str | None, radial: str = "exact") -> Any:
     """Return the ASE calculator for a model file."""
     from equitools.integrations.ase import EquitoolsCalculator
 
-    return EquitoolsCalculator(model, device=device, dtype=dtype)
+    return EquitoolsCalculator(model, device=device, dtype=dtype, radial=radial)  # type: ignore[arg-type]

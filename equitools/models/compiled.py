@@ -178,6 +178,7 @@ class CompiledPotential:
         net = self.potential.backbone
         with torch.no_grad():
             volume = _volumes(graph) if stress else None
+            baseline = self.reference(graph.atomic_numbers)  # first, because it names unknown elements
             species = net.index(graph.atomic_numbers)  # type: ignore[operator]
             vectors = graph.edge_vectors()
             p = self._program
@@ -201,7 +202,6 @@ class CompiledPotential:
             gradient = gradient + slope if wanted else gradient
         with torch.no_grad():
             interaction = atomic.to(accumulation_dtype(graph.device)) + self.shift
-            baseline = self.reference(graph.atomic_numbers)
             total = segment_sum(interaction, graph.batch, graph.num_graphs)
             outputs = {
                 "energy": total + segment_sum(baseline, graph.batch, graph.num_graphs),

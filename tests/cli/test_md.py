@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import equitools as et
 from equitools.cli.md import md
-from equitools.errors import CheckpointError, ConfigError, DataError, UnknownSpeciesError
+from equitools.errors import CheckpointError, ConfigError, DataError, EquitoolsError, UnknownSpeciesError
 
 app = typer.Typer()
 app.command()(md)
@@ -79,9 +79,25 @@ def test_nvt_with_time_and_equilibration(model, ethanol, tmp_path):
     assert json.loads((tmp_path / "out" / "md.json").read_text())["steps_done"] == 20
 
 
+def test_radial_tables(ethanol, tmp_path):
+    torch.manual_seed(0)
+    network = et.models.build("many_body_mp", cutoff=4.0, species=(1, 6, 8), channels=4, l_max=1, radial_hidden=(8,))
+    path = tmp_path / "model.safetensors"
+    et.save(et.models.Potential(network.double(), scale=0.1), path)
+    ends = {}
+    for radial in ("exact", "tabulated") if et.ops.backend.extension_loaded() else ("exact",):
+        out = tmp_path / radial
+        result = run(path, ethanol, "--steps", 5, "--interval", 5, "--radial", radial, "-o", out)
+        assert result.exit_code == 0, result.output
+        ends[radial] = read(out / "trajectory.extxyz", -1).positions
+    assert abs(ends["exact"] - ends.get("tabulated", ends["exact"])).max() < 1e-6
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
+        (["--radial", "spline"], EquitoolsError, "tabulated"),
+        (["--radial", "tabulated"], EquitoolsError, "EGNN"),
         (["--steps", "0"], ConfigError, "steps"),
         (["--steps", "5", "--time", "1"], ConfigError, "either"),
         (["--ensemble", "nev"], ConfigError, "nve"),
