@@ -1,5 +1,5 @@
-// What a convolution's last radial layer is fed, as functions of the distance: the hidden layers of a radial network, or
-// a table of functions. Values and derivatives by the distance together, for inference. No torch.
+// What a convolution's last radial layer is fed, as functions of the distance: the hidden layers of a radial network.
+// Values and derivatives by the distance together, for inference. No torch.
 #pragma once
 
 #include "gemm.h"
@@ -103,58 +103,6 @@ static void radial_network(const RadialNetwork& net, const T* weights, const T* 
         hidden[(e + i) * last + k] = now[i * stride + k];
         tangent[(e + i) * last + k] = now[(edges + i) * stride + k];
       }
-  }
-}
-
-// Functions on [0, cutoff] in equal intervals, quintic between the nodes. table: [intervals][6][functions]: the value at
-// the left node, the difference to the right one, slopes and curvatures left and right times the length of an interval and
-// its square. The difference is stored, so that the derivative of a table of float32 is as good as its numbers. Beyond the
-// cutoff everything is zero; NaN stays NaN.
-template <typename T>
-static void radial_table(const RadialTable& plan, const T* table, const T* r, T* hidden, T* tangent, int64_t begin,
-                         int64_t end) {
-  constexpr int W = Simd<T>::W;
-  const int K = plan.functions;
-  const double inverse = double(plan.intervals) / plan.cutoff;
-  for (int64_t e = begin; e < end; ++e) {
-    T* h = hidden + e * K;
-    T* d = tangent + e * K;
-    if (!(r[e] < T(plan.cutoff))) {
-      const T outside = r[e] == r[e] ? T(0) : r[e];
-      for (int k = 0; k < K; ++k) h[k] = d[k] = outside;
-      continue;
-    }
-    const double place = double(r[e]) * inverse;
-    int64_t i = int64_t(place);
-    i = i < 0 ? 0 : i >= plan.intervals ? plan.intervals - 1 : i;
-    const double s = place - double(i), s2 = s * s, s3 = s2 * s, s4 = s2 * s2, s5 = s4 * s;
-    const T step = T(inverse);
-    const T c[6] = {T(1), T(10 * s3 - 15 * s4 + 6 * s5), T(s - 6 * s3 + 8 * s4 - 3 * s5), T(-4 * s3 + 7 * s4 - 3 * s5),
-                    T(0.5 * s2 - 1.5 * s3 + 1.5 * s4 - 0.5 * s5), T(0.5 * s3 - s4 + 0.5 * s5)};
-    const T g[6] = {T(0), T(30 * s2 - 60 * s3 + 30 * s4), T(1 - 18 * s2 + 32 * s3 - 15 * s4),
-                    T(-12 * s2 + 28 * s3 - 15 * s4), T(s - 4.5 * s2 + 6 * s3 - 2.5 * s4),
-                    T(1.5 * s2 - 4 * s3 + 2.5 * s4)};
-    const T* row = table + i * 6 * K;
-    int k = 0;
-    for (; k + W <= K; k += W) {
-      Vec<T> value{}, slope{};
-      for (int j = 0; j < 6; ++j) {
-        const Vec<T> v = load(row + j * K + k);
-        value += c[j] * v;
-        slope += g[j] * v;
-      }
-      store(h + k, value);
-      store(d + k, step * slope);
-    }
-    for (; k < K; ++k) {
-      T value = 0, slope = 0;
-      for (int j = 0; j < 6; ++j) {
-        value += c[j] * row[j * K + k];
-        slope += g[j] * row[j * K + k];
-      }
-      h[k] = value;
-      d[k] = step * slope;
-    }
   }
 }
 

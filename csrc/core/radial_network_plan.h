@@ -1,4 +1,4 @@
-// Shapes of a radial network's hidden layers and of a table of radial functions. No torch.
+// Shapes of a radial network's hidden layers. No torch.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,6 @@ constexpr int kMaxRadialLayers = 16;
 struct RadialNetwork {
   int layers;                        // hidden layers; 0: what comes out is what goes in
   int widths[kMaxRadialLayers + 1];  // from the radial functions to the last hidden layer
-};
-
-struct RadialTable {
-  int64_t intervals;
-  int functions;
-  double cutoff;
 };
 
 }  // namespace equitools

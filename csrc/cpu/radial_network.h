@@ -11,7 +11,6 @@ struct RadialNetworkOf {
   int64_t (*scratch)(const RadialNetwork&);  // numbers that a thread works in
   void (*network)(const RadialNetwork&, const T* weights, const T* basis, const T* slope, T* hidden, T* tangent,
                   T* scratch, int64_t begin, int64_t end);
-  void (*table)(const RadialTable&, const T* table, const T* r, T* hidden, T* tangent, int64_t begin, int64_t end);
 };
 
 struct RadialNetworks {

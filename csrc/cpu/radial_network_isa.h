@@ -7,7 +7,7 @@ namespace EQUITOOLS_ISA {
 
 template <typename T>
 static constexpr RadialNetworkOf<T> radial_networks_table_of() {
-  return {64 / int64_t(sizeof(T)), radial_network_scratch<T>, radial_network<T>, radial_table<T>};
+  return {64 / int64_t(sizeof(T)), radial_network_scratch<T>, radial_network<T>};
 }
 
 static constexpr RadialNetworks radial_networks_table = {radial_networks_table_of<float>(),

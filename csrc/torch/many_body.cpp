@@ -233,6 +233,10 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
     });
   }
   const Tensor y = spherical_harmonics(vectors, lmax, true, 0);
+  // Y_0 is constant, and tables are zero where a length is not below the cutoff: what is no number must stay visible.
+  T* yp = y.mutable_data_ptr<T>();
+  for (int64_t e = 0; e < E; ++e)
+    if (!(rp[e] - rp[e] == T(0))) yp[e * y.size(1)] = rp[e] - rp[e];
 
   // Forward.
   // Where the weights of all edges fit into the workspace, the backward reads them; else it makes them once more.

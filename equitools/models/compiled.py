@@ -8,7 +8,6 @@ stored as quintic polynomials between nodes.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from dataclasses import dataclass
@@ -218,14 +217,15 @@ class CompiledPotential:
         It is taken away here and put back after the call, so that no two threads write to the same.
         """
         needed = edges * self._program.room
-        if needed * self.dtype.itemsize > _MOST_BYTES:
-            return torch.empty(0, dtype=self.dtype)
-        with contextlib.suppress(IndexError):
+        try:
             room = self._rooms.pop()
-            if len(room) >= needed:
-                return room
+        except IndexError:  # asking before would leave another thread time to take it
+            room = torch.empty(0, dtype=self.dtype)
+        if len(room) < needed:
             del room  # the old one goes first
-        return torch.empty(needed + needed // 8, dtype=self.dtype)
+            fits = needed * self.dtype.itemsize <= _MOST_BYTES
+            room = torch.empty(needed + needed // 8 if fits else 0, dtype=self.dtype)
+        return room
 
 
 def _volumes(graph: Graph) -> Tensor:

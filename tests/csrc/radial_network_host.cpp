@@ -1,5 +1,5 @@
 // Runs the radial networks' kernels without torch, every instruction set, against loops in double precision: networks of
-// any widths, tables, the exponential. All arrays have their exact lengths on the heap, so that the sanitizers see a step
+// any widths, the exponential. All arrays have their exact lengths on the heap, so that the sanitizers see a step
 // beyond; memory that a kernel must not rely on holds NaN.
 #include <cmath>
 #include <cstdio>
@@ -99,61 +99,6 @@ static void check_network(const RadialNetworkOf<T>& k, const vector<int>& widths
   compare(out, tangent, tolerance, what + ", tangent");
 }
 
-// ---- tables --------------------------------------------------------------------------------------------------------
-
-// The quintic with given value, slope and curvature at both ends, by its Taylor coefficients at the left one.
-static void quintic(const double* row, int64_t K, int k, double s, double& value, double& slope) {
-  const double v = row[k], rise = row[K + k], d0 = row[2 * K + k], d1 = row[3 * K + k], c0 = row[4 * K + k],
-               c1 = row[5 * K + k];
-  const double p = rise - d0 - c0 / 2, q = d1 - d0 - c0, r = c1 - c0;  // what the cubic and higher terms must add
-  const double a[6] = {v, d0, c0 / 2, 10 * p - 4 * q + r / 2, -15 * p + 7 * q - r, 6 * p - 3 * q + r / 2};
-  value = slope = 0;
-  for (int i = 5; i >= 0; --i) {
-    slope = slope * s + value;
-    value = value * s + a[i];
-  }
-}
-
-template <typename T>
-static void check_table(const RadialNetworkOf<T>& k, int64_t intervals, int functions, double cutoff, const char* set) {
-  const RadialTable plan{intervals, functions, cutoff};
-  const vector<double> table = numbers(intervals * 6 * functions);
-  vector<double> r{0, cutoff, cutoff * 1.5, 1e30, cutoff * (1 - 1e-7), std::numeric_limits<double>::denorm_min()};
-  for (int64_t i = 0; i <= intervals; ++i) r.push_back(cutoff * double(i) / double(intervals));
-  for (int i = 0; i < 50; ++i) r.push_back(cutoff * 1.1 * double(engine()) / double(engine.max()));
-  const int64_t E = int64_t(r.size());
-  vector<T> t = as<T>(table), lengths = as<T>(r), hidden = unset<T>(E * functions), tangent = unset<T>(E * functions);
-  vector<double> value(E * functions), slope(E * functions);
-  for (int64_t e = 0; e < E; ++e) {
-    if (!(lengths[e] < T(cutoff))) continue;
-    const double place = double(lengths[e]) * (double(intervals) / cutoff);
-    const int64_t i = std::min(int64_t(place), intervals - 1);
-    for (int f = 0; f < functions; ++f) {
-      double v, d;
-      quintic(&table[i * 6 * functions], functions, f, place - double(i), v, d);
-      value[e * functions + f] = v;
-      slope[e * functions + f] = d * double(intervals) / cutoff;
-    }
-  }
-  const int64_t half = below(int(E));
-  k.table(plan, t.data(), lengths.data(), hidden.data(), tangent.data(), 0, half);
-  k.table(plan, t.data(), lengths.data(), hidden.data(), tangent.data(), half, E);
-  const std::string what = std::string(set) + (sizeof(T) == 4 ? " float" : " double") + " table of " +
-                           std::to_string(functions) + " functions in " + std::to_string(intervals) + " intervals";
-  compare(hidden, value, sizeof(T) == 4 ? 2e-6 : 1e-14, what);
-  compare(tangent, slope, sizeof(T) == 4 ? 2e-6 : 1e-14, what + ", tangent");
-
-  const T nan = std::numeric_limits<T>::quiet_NaN();
-  vector<T> h(functions), d(functions);
-  k.table(plan, t.data(), &nan, h.data(), d.data(), 0, 1);
-  for (int f = 0; f < functions; ++f)
-    if (h[f] == h[f] || d[f] == d[f]) {
-      std::printf("failed: %s, NaN is lost\n", what.c_str());
-      ++failures;
-      return;
-    }
-}
-
 // ---- the exponential -----------------------------------------------------------------------------------------------
 
 // silu(z) = z / (1 + exp(-z)) of a network of one channel and the weight 1. Far to the left it is z exp(z): the relative
@@ -211,8 +156,6 @@ static void check_all(const RadialNetworkOf<T>& k, const char* set) {
     for (int64_t E : {1, 2, 47, 48, 49, 130}) check_network<T>(k, widths, E, set);
   vector<int> deepest(kMaxRadialLayers + 1, 3);
   check_network<T>(k, deepest, 50, set);
-  for (int functions : {1, 2, 3, 4, 7, 8, 15, 16, 17, 28, 33})
-    for (int64_t intervals : {1, 2, 128}) check_table<T>(k, intervals, functions, intervals == 2 ? 0.7 : 5.0, set);
   check_exponential<T>(k, set);
 }
 
