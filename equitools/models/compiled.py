@@ -67,7 +67,7 @@ def obstacle(potential: torch.nn.Module) -> str:
     if net.basis.frequencies is not None:
         return "the frequencies of its radial basis are learned"
     if net.config.num_radial > MAX_FUNCTIONS or net.config.envelope_p > MAX_EXPONENT:
-        return f"the kernels take up to {MAX_FUNCTIONS} radial functions and envelopes of exponents up to {MAX_EXPONENT}"
+        return f"the kernels take {MAX_FUNCTIONS} radial functions and envelopes of exponent {MAX_EXPONENT} at most"
     if len(net.config.radial_hidden) > _MOST_HIDDEN:
         return f"the kernels take radial networks of up to {_MOST_HIDDEN} hidden layers"
     weight = net.embedding

@@ -1,4 +1,4 @@
-"""The kernels of radial networks and tables without torch, under the address and undefined-behaviour sanitizers."""
+"""The kernels of radial networks without torch, under the address and undefined-behaviour sanitizers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_core import X86, ISA_FLAGS, ROOT
+from test_core import ISA_FLAGS, ROOT, X86
 
 
 @pytest.mark.slow

@@ -434,7 +434,7 @@ def learned_frequencies() -> Potential:
         (lambda: make(l_max=7, correlation=1, hidden_lmax=0, num_layers=1, channels=1), "degrees up to"),
         (learned_frequencies, "learned"),
         (lambda: make(num_radial=65), "radial functions"),
-        (lambda: make(envelope_p=65), "exponents"),
+        (lambda: make(envelope_p=65), "exponent"),
         (lambda: make(radial_hidden=(2,) * 17), "hidden layers"),
         (lambda: make().to("meta"), "meta"),
         (lambda: make(torch.bfloat16), "bfloat16"),
