@@ -44,6 +44,13 @@ def test_library_runs(tmp_path):
     assert "passed" in out
 
 
+def test_compiled_calculator_compares(tmp_path):
+    out = run(EXAMPLES / "compiled_calculator.py", "--repeats", 1, cwd=tmp_path)
+    assert [line.split(":")[0].strip() for line in out.splitlines()] == ["autograd", "compiled", "compiled, tables"]
+    for line in out.splitlines():
+        assert "no compiled form" in line or float(line.split("differ by ")[1].split()[0]) < 1e-6
+
+
 def test_water_trains(tmp_path):
     output = tmp_path / "water"
     run("-m", "equitools", "train", EXAMPLES / "water.yaml", f"output={output}", *SHORT, cwd=ROOT)

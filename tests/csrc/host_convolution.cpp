@@ -1,5 +1,6 @@
 // Runs the convolution's kernels without torch, every instruction set, against naive loops: random plans, graphs whose
-// receivers are split over tiles, weights in memory and from a hidden layer, parts of the receivers one after another.
+// receivers are split over tiles, weights in memory, from a hidden layer and from a table, parts of the receivers one
+// after another.
 // All arrays have their exact lengths on the heap, so that the sanitizers see a step beyond; memory that a kernel must
 // not rely on holds NaN.
 #include <algorithm>
@@ -410,6 +411,91 @@ static void weights_from_hidden(const Case& t, const ConvolutionOf<T>& kernels, 
   }
 }
 
+// Weights kept by the forward for the backward, and weights read from a table of quintics by the lengths of the edges.
+template <typename T>
+static void weights_kept(const Case& t, const ConvolutionOf<T>& kernels, const std::string& name,
+                         const Gradients& first) {
+  const Arrays<T> n(t);
+  const int64_t N = t.graph.receivers, E = t.graph.edges, K = t.K;
+  Case own = t;
+  const int64_t width = own.plan.template pack<T>();
+  ConvData<T> d = data(own, n);
+  const vector<T> v = pack<T>(own.plan, width, t.v, K, false), vt = pack<T>(own.plan, width, t.v, K, true);
+  vector<T> kept = unset<T>(E * width), out = unset<T>(N * t.plan.dim3), ox(n.x.size()), oh = unset<T>(n.h.size());
+  d.h = n.h.data();
+  d.v = v.data();
+  d.vt = vt.data();
+  d.hidden = K;
+  d.kept = kept.data();
+  d.kept_row = width;
+  d.out = out.data();
+  run(kernels, d, N, kForward);
+  compare(out, first.out, name + "kept forward");
+  d.dx = ox.data();
+  d.dh = oh.data();
+  run(kernels, d, N, kBackward);
+  compare(ox, first.x, name + "kept backward: x");
+  compare(oh, product(first.w, false, t.v, true, E, t.plan.weights, K), name + "kept backward: h");
+}
+
+template <typename T>
+static void weights_from_table(const Case& t, const ConvolutionOf<T>& kernels, const std::string& name) {
+  const Arrays<T> n(t);
+  const int64_t N = t.graph.receivers, E = t.graph.edges, columns = t.plan.weights, intervals = 1 + below(3);
+  const double cutoff = 1.5;
+  Case own = t;
+  const int64_t width = own.plan.template pack<T>();
+  const vector<double> rows = numbers(intervals * 6 * columns);
+  vector<T> table(intervals * 6 * width), r(E);
+  for (int64_t i = 0; i < intervals * 6; ++i)
+    for (const ConvPath& p : own.plan.paths)
+      for (int c = 0; c < p.channels; ++c) table[i * width + p.packed + c] = T(rows[i * columns + p.weight + c]);
+  const double special[] = {0, cutoff, 2 * cutoff, cutoff / double(intervals), 1.4999999};
+  vector<double> w(E * columns), slope(E * columns);
+  for (int64_t e = 0; e < E; ++e) {
+    r[e] = T(below(3) ? cutoff * 1.05 * double(engine()) / double(engine.max()) : special[below(5)]);
+    if (!(r[e] < T(cutoff))) continue;
+    const double step = cutoff / double(intervals);
+    const int64_t i = std::min(int64_t(double(r[e]) / step), intervals - 1);
+    const double s = double(r[e]) / step - double(i);
+    for (int64_t c = 0; c < columns; ++c) {
+      const double* row = &rows[i * 6 * columns + c];
+      const double rise = row[columns], d0 = row[2 * columns], d1 = row[3 * columns], c0 = row[4 * columns],
+                   c1 = row[5 * columns];
+      const double p = rise - d0 - c0 / 2, q = d1 - d0 - c0, k = c1 - c0;  // what the terms from s^3 on must add
+      const double a[6] = {row[0], d0, c0 / 2, 10 * p - 4 * q + k / 2, -15 * p + 7 * q - k, 6 * p - 3 * q + k / 2};
+      for (int j = 5; j >= 0; --j) {
+        slope[e * columns + c] = slope[e * columns + c] * s + w[e * columns + c];
+        w[e * columns + c] = w[e * columns + c] * s + a[j];
+      }
+      slope[e * columns + c] /= step;
+    }
+  }
+  const Gradients first = naive(t.plan, t.graph, t.x, t.y, w, t.g);
+  vector<double> along(E);
+  for (int64_t e = 0; e < E; ++e)
+    for (int64_t c = 0; c < columns; ++c) along[e] += first.w[e * columns + c] * slope[e * columns + c];
+  for (const bool keep : {false, true}) {
+    ConvData<T> d = data(own, n);
+    vector<T> kept = unset<T>(keep ? 2 * E * width : 0), out = unset<T>(N * t.plan.dim3), ox(n.x.size()),
+              oy = unset<T>(n.y.size()), dr = unset<T>(E);
+    d.kept = keep ? kept.data() : nullptr;
+    d.kept_row = width;
+    d.table = {table.data(), r.data(), intervals, cutoff, keep ? kept.data() + E * width : nullptr, nullptr};
+    d.out = out.data();
+    run(kernels, d, N, kForward);
+    const std::string what = name + (keep ? "kept table " : "table ");
+    compare(out, first.out, what + "forward");
+    d.dx = ox.data();
+    d.dy = oy.data();
+    d.table.dr = dr.data();
+    run(kernels, d, N, kBackward);
+    compare(ox, first.x, what + "backward: x");
+    compare(oy, first.y, what + "backward: y");
+    compare(dr, along, what + "backward: lengths");
+  }
+}
+
 int main() {
   vector<std::pair<const char*, const Convolution*>> sets = {{"baseline ", &convolution_baseline()}};
 #if defined(__x86_64__)
@@ -435,6 +521,10 @@ int main() {
       weights_in_memory<float>(t, kernels->f32, name + "f32 ", first, second);
       weights_from_hidden<double>(t, kernels->f64, name + "f64 ", made, made_second);
       weights_from_hidden<float>(t, kernels->f32, name + "f32 ", made, made_second);
+      weights_kept<double>(t, kernels->f64, name + "f64 ", made);
+      weights_kept<float>(t, kernels->f32, name + "f32 ", made);
+      weights_from_table<double>(t, kernels->f64, name + "f64 ");
+      weights_from_table<float>(t, kernels->f32, name + "f32 ");
     }
   }
   std::printf("%zu instruction sets, %d comparisons, %d failures\n", sets.size(), comparisons, failures);
