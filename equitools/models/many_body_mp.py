@@ -18,6 +18,7 @@ from equitools.nn import (
     SpeciesIndex,
     to_mul_ir,
 )
+from equitools.nn.layout import blocks_of
 from equitools.ops import spherical_harmonics
 
 __all__ = ["ManyBodyMP", "ManyBodyMPConfig"]
@@ -106,6 +107,7 @@ class ManyBodyMP(Backbone):
             features = out
             collected += list(out)
         self.irreps_out = Irreps(collected)
+        self._blocks = tuple(blocks_of(product.irreps_out) for product in self.products)  # type: ignore[arg-type]
 
     def forward(self, graph: Graph) -> dict[str, Tensor]:
         """Compute ``node_features`` ``[N, irreps_out.dim]``."""
@@ -117,8 +119,8 @@ class ManyBodyMP(Backbone):
         harmonics = spherical_harmonics(self.config.l_max, vectors)
         x = self.embedding.index_select(0, species)
         collected = []
-        for interaction, product in zip(self.interactions, self.products, strict=True):
+        for interaction, product, blocks in zip(self.interactions, self.products, self._blocks, strict=True):
             message = interaction(x, harmonics, radial, graph.edge_index)
             x = product(message, species, x)
-            collected.append(to_mul_ir(x, product.irreps_out))
+            collected.append(to_mul_ir(x, blocks))
         return {"node_features": torch.cat(collected, -1)}

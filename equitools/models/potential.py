@@ -194,16 +194,19 @@ def _volumes(graph: Graph) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _gradients_on() -> Iterator[None]:
-    """Record gradients, whatever mode the caller is in."""
-    with torch.inference_mode(False), torch.enable_grad():
+    """Record gradients, whatever mode the caller is in; a compiler that traces the call is never in inference mode."""
+    outside = contextlib.nullcontext() if torch.compiler.is_compiling() else torch.inference_mode(False)
+    with outside, torch.enable_grad():
         yield
 
 
 def _tracked(graph: Graph) -> Graph:
     """Return the graph with positions that require gradients, and without tensors born in inference mode."""
-    names = ("positions", "atomic_numbers", "cell", "pbc", "batch", "edge_index", "edge_shift")
-    changes = {name: getattr(graph, name).clone() for name in names if getattr(graph, name).is_inference()}
-    extras = {name: value.clone() if value.is_inference() else value for name, value in graph.extras.items()}
+    changes, extras = {}, graph.extras
+    if not torch.compiler.is_compiling():
+        names = ("positions", "atomic_numbers", "cell", "pbc", "batch", "edge_index", "edge_shift")
+        changes = {name: getattr(graph, name).clone() for name in names if getattr(graph, name).is_inference()}
+        extras = {name: value.clone() if value.is_inference() else value for name, value in graph.extras.items()}
     positions = changes.get("positions", graph.positions)
     if not positions.requires_grad:
         changes["positions"] = positions.detach().requires_grad_(True)

@@ -26,11 +26,21 @@ def select(features: torch.Tensor, irreps: Irreps, degree: int, parity: int) -> 
         ``[N, C, 2l + 1]``, with the channels of all matching blocks in their order; C is 0 if there are none.
     """
     dim = 2 * degree + 1
-    parts = [
-        features[:, piece].unflatten(-1, (-1, dim))
+    return _columns(features, _pieces(irreps, degree, parity), dim)
+
+
+def _pieces(irreps: Irreps, degree: int, parity: int) -> tuple[tuple[int, int], ...]:
+    """Return where the blocks of one irrep begin and end."""
+    return tuple(
+        (piece.start, piece.stop)
         for (mul, ir), piece in zip(irreps, irreps.slices(), strict=True)
         if mul and (ir.l, ir.p) == (degree, parity)
-    ]
+    )
+
+
+def _columns(features: torch.Tensor, pieces: tuple[tuple[int, int], ...], dim: int) -> torch.Tensor:
+    """Return the channels ``[N, C, dim]`` of the given blocks; numbers only, so that torch.compile can follow."""
+    parts = [features[:, start:stop].unflatten(-1, (-1, dim)) for start, stop in pieces]
     return torch.cat(parts, dim=1) if parts else features.new_zeros((len(features), 0, dim))
 
 
@@ -67,12 +77,13 @@ class ScalarReadout(torch.nn.Module):
                 f"invariant outputs are read from the 0e part of the node features, but '{irreps_in}' has none. "
                 "Give the backbone an irreps_out with scalars, such as '16x0e + ...'."
             )
+        self._scalars = _pieces(self.irreps_in, 0, 1)
         self.linear = torch.nn.Linear(width, num, bias=False)
         self.mlp = _mlp(width, hidden, num)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map ``[N, irreps_in.dim]`` to ``[N, num]``."""
-        scalars = select(features, self.irreps_in, 0, 1).squeeze(-1)
+        scalars = _columns(features, self._scalars, 1).squeeze(-1)
         return self.linear(scalars) + self.mlp(scalars)
 
 

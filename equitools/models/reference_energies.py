@@ -68,7 +68,9 @@ class ReferenceEnergies(torch.nn.Module):
         in_range = (atomic_numbers >= 1) & (atomic_numbers <= len(SYMBOLS))
         values = self._tables[device][torch.where(in_range, atomic_numbers, 0)]
         unknown = torch.isnan(values)
-        if bool(unknown.any()):
+        if torch.compiler.is_compiling():
+            torch._assert_async(~unknown.any(), "an element that the model has never seen")
+        elif bool(unknown.any()):
             names = [_name(int(z)) for z in torch.unique(atomic_numbers[unknown])]
             known = ", ".join(SYMBOLS[z - 1] for z in self.energies)
             raise UnknownSpeciesError(

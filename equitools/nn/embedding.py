@@ -28,7 +28,9 @@ def species_index(atomic_numbers: Tensor, table: Tensor, species: Sequence[int])
     """
     inside = (atomic_numbers >= 0) & (atomic_numbers < len(table))
     index = torch.where(inside, table[atomic_numbers.clamp(0, len(table) - 1)], -1)
-    if bool((index < 0).any()):
+    if torch.compiler.is_compiling():
+        torch._assert_async((index >= 0).all(), "an element that the model has never seen")
+    elif bool((index < 0).any()):
         unknown = sorted({int(z) for z in atomic_numbers[index < 0]})
         raise UnknownSpeciesError(
             f"The structure holds atomic number(s) {unknown}, which the model has never seen. It knows "

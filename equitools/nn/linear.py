@@ -7,7 +7,7 @@ from torch import Tensor
 
 from equitools.errors import IrrepsError, ShapeError
 from equitools.groups import Irreps, parse_irreps
-from equitools.nn.layout import check_features, check_layout
+from equitools.nn.layout import blocks_of, check_features, check_layout
 from equitools.ops.irreps_linear import IrrepsLinearPlan, irreps_linear
 
 __all__ = ["Linear"]
@@ -45,6 +45,7 @@ class Linear(torch.nn.Module):
         self.irreps_in, self.irreps_out = parse_irreps(irreps_in, "irreps_in"), parse_irreps(irreps_out, "irreps_out")
         self.layout = check_layout(layout)
         self.num_elements = num_elements
+        self._blocks_in, self._dim_out = blocks_of(self.irreps_in), int(self.irreps_out.dim)
         fan_in = {ir: sum(mul for mul, other in self.irreps_in if other == ir) for _, ir in self.irreps_out}
         self.fan_in = {str(ir): count for ir, count in fan_in.items() if count}
         if not self.fan_in:
@@ -62,14 +63,14 @@ class Linear(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor | None = None) -> Tensor:
         """Map ``[..., irreps_in.dim]`` to ``[..., irreps_out.dim]``; with ``num_elements``, [N, dim] and [N]."""
-        check_features("x", x, self.irreps_in, next(iter(self.weights.values())))
+        check_features("x", x, self.irreps_in, next(iter(self.weights.values())), self._blocks_in)
         if (self.num_elements is None) != (species is None):
             raise ShapeError("Give the species exactly when the module was made with num_elements.")
-        rows = x.reshape(-1, self.irreps_in.dim)
+        rows = x.reshape(-1, x.shape[-1])
         out = irreps_linear(self.plan, rows, self._weight(), species, self.layout == "mul_ir")
         if self.bias is not None and "0e" in self.fan_in:
             out = out + self._offset(species)
-        return out.reshape(*x.shape[:-1], self.irreps_out.dim)
+        return out.reshape(*x.shape[:-1], self._dim_out)
 
     def _weight(self) -> Tensor:
         """Return the weights of each element in one row, as the operation takes them."""

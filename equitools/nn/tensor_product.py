@@ -11,7 +11,7 @@ from torch import Tensor
 from equitools.errors import IrrepsError
 from equitools.groups import Irreps
 from equitools.nn.activation import MLP
-from equitools.nn.layout import check_features, check_layout, to_ir_mul, to_mul_ir
+from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.symmetric_contraction import symmetric_contraction
 from equitools.ops.tensor_product_conv import radial_tensor_product_conv, tensor_product_conv
@@ -61,6 +61,7 @@ class TensorProductConv(torch.nn.Module):
         self.irreps_in, self.irreps_edge = self.plan.irreps_in, self.plan.irreps_edge
         self.irreps_out: Irreps = self.plan.irreps_out.simplify() if merged else self.plan.irreps_out
         self.weight_numel: int = self.plan.weight_numel
+        self._blocks_in, self._blocks_out = blocks_of(self.irreps_in), blocks_of(self.irreps_out)
 
     def forward(self, x: Tensor, edge_attr: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
         """Convolve.
@@ -79,10 +80,10 @@ class TensorProductConv(torch.nn.Module):
             ShapeError: A shape, dtype or device does not fit.
             GraphError: An index is out of range.
         """
-        check_features("x", x, self.irreps_in)
-        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self.irreps_in)
+        check_features("x", x, self.irreps_in, blocks=self._blocks_in)
+        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
         out = tensor_product_conv(self.plan, columns, edge_attr, weight, edge_index, num_nodes, self.merged)
-        return out if self.layout == "ir_mul" else to_mul_ir(out, self.irreps_out)
+        return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)
 
     def from_hidden(
         self, x: Tensor, edge_attr: Tensor, hidden: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int
@@ -104,12 +105,12 @@ class TensorProductConv(torch.nn.Module):
             ShapeError: A shape, dtype or device does not fit.
             GraphError: An index is out of range.
         """
-        check_features("x", x, self.irreps_in)
-        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self.irreps_in)
+        check_features("x", x, self.irreps_in, blocks=self._blocks_in)
+        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
         out = radial_tensor_product_conv(
             self.plan, columns, edge_attr, hidden, weight, edge_index, num_nodes, self.merged
         )
-        return out if self.layout == "ir_mul" else to_mul_ir(out, self.irreps_out)
+        return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)
 
 
 class RadialTensorProductConv(torch.nn.Module):
@@ -200,6 +201,7 @@ class SymmetricContraction(torch.nn.Module):
         self.plan = SymmetricContractionPlan(self.irreps_in, wanted, correlation)
         self.irreps_out = Irreps([(self.channels, ir) for _, ir in self.plan.irreps_out])
         self.num_elements = num_elements
+        self._blocks_in, self._blocks_out = blocks_of(self.irreps_in), blocks_of(self.irreps_out)
         self.weights = torch.nn.ParameterList()
         for counts in self.plan.num_paths:
             for paths in counts:
@@ -208,11 +210,11 @@ class SymmetricContraction(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Map ``[N, irreps_in.dim]`` and species positions ``[N]`` to ``[N, irreps_out.dim]``."""
-        check_features("x", x, self.irreps_in, like=self.weights[0])
-        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self.irreps_in)
+        check_features("x", x, self.irreps_in, like=self.weights[0], blocks=self._blocks_in)
+        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
         nu = self.plan.correlation
-        weights = [list(self.weights)[k * nu : (k + 1) * nu] for k in range(len(self.plan.irreps_out))]
+        weights = [list(self.weights)[k * nu : (k + 1) * nu] for k in range(len(self._blocks_out))]
         out = symmetric_contraction(
-            self.plan, columns.reshape(len(x), self.irreps_in.dim // self.channels, self.channels), weights, species
+            self.plan, columns.reshape(len(x), self.plan.dim_in, self.channels), weights, species
         ).flatten(1)
-        return out if self.layout == "ir_mul" else to_mul_ir(out, self.irreps_out)
+        return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)
