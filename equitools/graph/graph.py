@@ -22,6 +22,7 @@ from equitools.graph.checks import (
 )
 from equitools.graph.keys import CHARGES, ENERGY, KEYS, NODE_ENERGY, TOTAL_CHARGE, VELOCITIES
 from equitools.graph.neighbours import neighbour_list
+from equitools.ops.precision import full_precision
 
 __all__ = ["Graph"]
 
@@ -182,17 +183,17 @@ class Graph:
     @property
     def num_nodes(self) -> int:
         """Number of atoms."""
-        return int(self.positions.shape[0])
+        return self.positions.shape[0]
 
     @property
     def num_edges(self) -> int:
         """Number of edges."""
-        return int(self.edge_index.shape[1])
+        return self.edge_index.shape[1]
 
     @property
     def num_graphs(self) -> int:
         """Number of structures."""
-        return int(self.cell.shape[0])
+        return self.cell.shape[0]
 
     @property
     def device(self) -> torch.device:
@@ -219,6 +220,7 @@ class Graph:
         """``[B]`` int64, the atoms of each structure."""
         return torch.bincount(self.batch, minlength=self.num_graphs)
 
+    @full_precision
     def edge_vectors(self) -> Tensor:
         """Return ``r_j − r_i + S·cell`` for every edge j → i, ``[E, 3]`` Å, differentiable in positions and cell."""
         sender, receiver = self.edge_index

@@ -85,8 +85,6 @@ def _light() -> Iterator[None]:
 
 
 with _light():
-    import e3nn
-
     _deferred_package("e3nn.o3")
     from e3nn.o3._irreps import Irrep, Irreps
 

@@ -25,6 +25,7 @@ from equitools.models.readout import accumulation_dtype
 from equitools.ops import backend, segment_sum
 from equitools.ops.conv_tables import ConvTables, conv_tables
 from equitools.ops.irreps_linear import IrrepsLinearPlan
+from equitools.ops.precision import full_precision
 from equitools.ops.radial import MAX_EXPONENT, MAX_FUNCTIONS
 from equitools.ops.tensor_product_conv import MAX_COMPILED_DEGREE
 
@@ -154,6 +155,7 @@ class CompiledPotential:
         """Return the parameters of the potential, as of a module."""
         return self.potential.parameters()
 
+    @full_precision
     def __call__(
         self, graph: Graph, forces: bool = True, stress: bool | None = None, virial: bool | None = None
     ) -> dict[str, Tensor]:

@@ -43,6 +43,7 @@ import torch
 from equitools.errors import ConfigError, EquitoolsError, GraphError, ShapeError, nearest
 from equitools.groups import Irreps
 from equitools.models.elements import atomic_number
+from equitools.ops.tracing import tracing
 
 if TYPE_CHECKING:
     from equitools.graph import Graph
@@ -228,7 +229,7 @@ def check_node_features(backbone: Backbone, graph: Graph, outputs: Mapping[str, 
         ShapeError: The key is absent, or the tensor does not have the shape ``[N, irreps_out.dim]``.
     """
     features = outputs.get("node_features")
-    if features is not None and torch.compiler.is_compiling():
+    if features is not None and tracing():
         return features  # torch.compile cannot follow Irreps, and whoever compiles a network has run it before
     expected = (graph.num_nodes, backbone.irreps_out.dim)
     if features is None or tuple(features.shape) != expected:

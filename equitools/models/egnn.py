@@ -13,6 +13,7 @@ from equitools.models.contract import Backbone, ModelConfig
 from equitools.models.registry import register
 from equitools.nn import BesselBasis, PolynomialEnvelope, SpeciesEmbedding
 from equitools.ops import segment_sum
+from equitools.ops.precision import full_precision
 
 if TYPE_CHECKING:
     from equitools.graph import Graph
@@ -163,6 +164,7 @@ class EGNN(Backbone):
         self.layers = torch.nn.ModuleList(EGNNLayer(config) for _ in range(config.layers))
         self.output = torch.nn.Linear(config.hidden + 1, config.hidden)
 
+    @full_precision
     def forward(self, graph: Graph) -> dict[str, torch.Tensor]:
         """Compute node features and new coordinates.
 

@@ -20,6 +20,7 @@ from equitools.models.readout import ScalarReadout, VectorReadout, accumulation_
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.nn import PolynomialEnvelope
 from equitools.ops import segment_mean, segment_sum
+from equitools.ops.precision import full_precision
 
 if TYPE_CHECKING:
     from equitools.graph import Graph
@@ -369,6 +370,7 @@ class HeadModel(torch.nn.Module):
         """Return a JSON-able description from which `equitools.models.from_spec` builds an equal model."""
         return {**self.backbone.spec(), "kind": "head", "head": self.head.spec()}
 
+    @full_precision
     def forward(self, graph: Graph) -> dict[str, torch.Tensor]:
         """Compute the head's outputs.
 

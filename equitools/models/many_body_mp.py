@@ -20,6 +20,7 @@ from equitools.nn import (
 )
 from equitools.nn.layout import blocks_of
 from equitools.ops import spherical_harmonics
+from equitools.ops.precision import full_precision
 
 __all__ = ["ManyBodyMP", "ManyBodyMPConfig"]
 
@@ -109,6 +110,7 @@ class ManyBodyMP(Backbone):
         self.irreps_out = Irreps(collected)
         self._blocks = tuple(blocks_of(product.irreps_out) for product in self.products)  # type: ignore[arg-type]
 
+    @full_precision
     def forward(self, graph: Graph) -> dict[str, Tensor]:
         """Compute ``node_features`` ``[N, irreps_out.dim]``."""
         species = self.index(graph.atomic_numbers)

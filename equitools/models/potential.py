@@ -14,6 +14,8 @@ from equitools.models.readout import ScalarReadout, accumulation_dtype, as_plain
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.models.zbl import ZBLRepulsion
 from equitools.ops import segment_sum
+from equitools.ops.precision import full_precision
+from equitools.ops.tracing import tracing
 
 if TYPE_CHECKING:
     from equitools.graph import Graph
@@ -111,6 +113,7 @@ class Potential(torch.nn.Module):
             "hidden": self.hidden,
         }
 
+    @full_precision
     def forward(
         self, graph: Graph, forces: bool = True, stress: bool | None = None, virial: bool | None = None
     ) -> dict[str, torch.Tensor]:
@@ -195,7 +198,7 @@ def _volumes(graph: Graph) -> torch.Tensor:
 @contextlib.contextmanager
 def _gradients_on() -> Iterator[None]:
     """Record gradients, whatever mode the caller is in; a compiler that traces the call is never in inference mode."""
-    outside = contextlib.nullcontext() if torch.compiler.is_compiling() else torch.inference_mode(False)
+    outside = contextlib.nullcontext() if tracing() else torch.inference_mode(False)
     with outside, torch.enable_grad():
         yield
 
@@ -203,7 +206,7 @@ def _gradients_on() -> Iterator[None]:
 def _tracked(graph: Graph) -> Graph:
     """Return the graph with positions that require gradients, and without tensors born in inference mode."""
     changes, extras = {}, graph.extras
-    if not torch.compiler.is_compiling():
+    if not tracing():
         names = ("positions", "atomic_numbers", "cell", "pbc", "batch", "edge_index", "edge_shift")
         changes = {name: getattr(graph, name).clone() for name in names if getattr(graph, name).is_inference()}
         extras = {name: value.clone() if value.is_inference() else value for name, value in graph.extras.items()}

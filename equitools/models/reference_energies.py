@@ -10,6 +10,7 @@ import torch
 from equitools.errors import ConfigError, UnknownSpeciesError
 from equitools.models.elements import SYMBOLS, atomic_number
 from equitools.models.readout import accumulation_dtype, as_plain
+from equitools.ops.tracing import tracing
 
 __all__ = ["ReferenceEnergies"]
 
@@ -68,7 +69,7 @@ class ReferenceEnergies(torch.nn.Module):
         in_range = (atomic_numbers >= 1) & (atomic_numbers <= len(SYMBOLS))
         values = self._tables[device][torch.where(in_range, atomic_numbers, 0)]
         unknown = torch.isnan(values)
-        if torch.compiler.is_compiling():
+        if tracing():
             torch._assert_async(~unknown.any(), "an element that the model has never seen")
         elif bool(unknown.any()):
             names = [_name(int(z)) for z in torch.unique(atomic_numbers[unknown])]

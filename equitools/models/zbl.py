@@ -77,4 +77,4 @@ class ZBLRepulsion(torch.nn.Module):
         sender, receiver = edge_index[0], edge_index[1]
         distance = torch.linalg.vector_norm(vectors, dim=-1)
         energy = self.pair_energy(atomic_numbers[sender], atomic_numbers[receiver], distance)
-        return segment_sum(0.5 * energy, receiver, len(atomic_numbers))
+        return segment_sum(0.5 * energy, receiver, atomic_numbers.shape[0])

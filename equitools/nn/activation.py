@@ -13,6 +13,7 @@ from equitools.errors import IrrepsError
 from equitools.groups import Irreps
 from equitools.nn.layout import check_features
 from equitools.ops.activation import scaled_silu
+from equitools.ops.precision import full_precision
 
 __all__ = ["MLP", "Gate", "NormActivation", "second_moment"]
 
@@ -52,10 +53,12 @@ class MLP(torch.nn.Module):
             [torch.nn.Parameter(torch.randn(i, o)) for i, o in zip(self.dims[:-1], self.dims[1:], strict=True)]
         )
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[..., dims[0]]`` to ``[..., dims[-1]]``."""
         return self.hidden(x) @ self.last_weight()
 
+    @full_precision
     def hidden(self, x: Tensor) -> Tensor:
         """Map ``[..., dims[0]]`` to what enters the last layer, ``[..., dims[-2]]``."""
         for weight in list(self.weights)[:-1]:
@@ -102,6 +105,7 @@ class Gate(torch.nn.Module):
         self.scale = 1 / second_moment(activation)
         self.gate_scale = 1 / second_moment(torch.sigmoid)
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[..., irreps_in.dim]`` to ``[..., irreps_out.dim]``."""
         check_features("x", x, self.irreps_in)
@@ -139,6 +143,7 @@ class NormActivation(torch.nn.Module):
         self.activation, self.eps = activation, eps
         self.bias = torch.nn.Parameter(torch.zeros(self.irreps.num_irreps)) if bias else None
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[..., irreps.dim]`` to the same shape."""
         check_features("x", x, self.irreps)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, UnknownSpeciesError
+from equitools.ops.tracing import tracing
 
 __all__ = ["SpeciesEmbedding", "SpeciesIndex", "species_index"]
 
@@ -28,7 +29,7 @@ def species_index(atomic_numbers: Tensor, table: Tensor, species: Sequence[int])
     """
     inside = (atomic_numbers >= 0) & (atomic_numbers < len(table))
     index = torch.where(inside, table[atomic_numbers.clamp(0, len(table) - 1)], -1)
-    if torch.compiler.is_compiling():
+    if tracing():
         torch._assert_async((index >= 0).all(), "an element that the model has never seen")
     elif bool((index < 0).any()):
         unknown = sorted({int(z) for z in atomic_numbers[index < 0]})

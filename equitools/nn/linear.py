@@ -9,6 +9,7 @@ from equitools.errors import IrrepsError, ShapeError
 from equitools.groups import Irreps, parse_irreps
 from equitools.nn.layout import blocks_of, check_features, check_layout
 from equitools.ops.irreps_linear import IrrepsLinearPlan, irreps_linear
+from equitools.ops.precision import full_precision
 
 __all__ = ["Linear"]
 
@@ -61,6 +62,7 @@ class Linear(torch.nn.Module):
         scalars = sum(mul for mul, ir in self.irreps_out if ir.l == 0 and ir.p == 1)
         self.bias = torch.nn.Parameter(torch.zeros(*leading, scalars)) if bias and scalars else None
 
+    @full_precision
     def forward(self, x: Tensor, species: Tensor | None = None) -> Tensor:
         """Map ``[..., irreps_in.dim]`` to ``[..., irreps_out.dim]``; with ``num_elements``, [N, dim] and [N]."""
         check_features("x", x, self.irreps_in, next(iter(self.weights.values())), self._blocks_in)

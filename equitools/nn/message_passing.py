@@ -54,7 +54,7 @@ class InteractionBlock(torch.nn.Module):
     def forward(self, x: Tensor, edge_attr: Tensor, edge_radial: Tensor, edge_index: Tensor) -> Tensor:
         """Map node features ``[N, irreps_in.dim]`` to ``[N, irreps_out.dim]``."""
         hidden, weight = self.radial.hidden(edge_radial), self.radial.last_weight()
-        message = self.conv.from_hidden(self.linear_up(x), edge_attr, hidden, weight, edge_index, len(x))
+        message = self.conv.from_hidden(self.linear_up(x), edge_attr, hidden, weight, edge_index, x.shape[0])
         return self.linear(message) / math.sqrt(self.avg_num_neighbors)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from equitools.groups import Irreps
 from equitools.nn.layout import check_features
+from equitools.ops.precision import full_precision
 
 __all__ = ["EquivariantLayerNorm"]
 
@@ -33,6 +34,7 @@ class EquivariantLayerNorm(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.ones(self.irreps.num_irreps)) if affine else None
         self.bias = torch.nn.Parameter(torch.zeros(scalars)) if affine else None
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[..., irreps.dim]`` to the same shape."""
         check_features("x", x, self.irreps)

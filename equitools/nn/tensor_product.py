@@ -13,6 +13,7 @@ from equitools.groups import Irreps
 from equitools.nn.activation import MLP
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
+from equitools.ops.precision import full_precision
 from equitools.ops.symmetric_contraction import symmetric_contraction
 from equitools.ops.tensor_product_conv import radial_tensor_product_conv, tensor_product_conv
 
@@ -63,6 +64,7 @@ class TensorProductConv(torch.nn.Module):
         self.weight_numel: int = self.plan.weight_numel
         self._blocks_in, self._blocks_out = blocks_of(self.irreps_in), blocks_of(self.irreps_out)
 
+    @full_precision
     def forward(self, x: Tensor, edge_attr: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
         """Convolve.
 
@@ -85,6 +87,7 @@ class TensorProductConv(torch.nn.Module):
         out = tensor_product_conv(self.plan, columns, edge_attr, weight, edge_index, num_nodes, self.merged)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)
 
+    @full_precision
     def from_hidden(
         self, x: Tensor, edge_attr: Tensor, hidden: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int
     ) -> Tensor:
@@ -152,6 +155,7 @@ class RadialTensorProductConv(torch.nn.Module):
         self.irreps_out = self.conv.irreps_out
         self.radial = MLP([num_radial, *hidden, self.conv.weight_numel])
 
+    @full_precision
     def forward(self, x: Tensor, edge_attr: Tensor, edge_radial: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
         """Map ``[N, irreps_in.dim]`` to ``[num_nodes, irreps_out.dim]``; ``edge_radial`` is ``[E, num_radial]``."""
         return self.conv.from_hidden(
@@ -208,6 +212,7 @@ class SymmetricContraction(torch.nn.Module):
                 scale = 1 / math.sqrt(max(paths, 1) * correlation)
                 self.weights.append(torch.nn.Parameter(torch.randn(num_elements, paths, self.channels) * scale))
 
+    @full_precision
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Map ``[N, irreps_in.dim]`` and species positions ``[N]`` to ``[N, irreps_out.dim]``."""
         check_features("x", x, self.irreps_in, like=self.weights[0], blocks=self._blocks_in)
@@ -215,6 +220,6 @@ class SymmetricContraction(torch.nn.Module):
         nu = self.plan.correlation
         weights = [list(self.weights)[k * nu : (k + 1) * nu] for k in range(len(self._blocks_out))]
         out = symmetric_contraction(
-            self.plan, columns.reshape(len(x), self.plan.dim_in, self.channels), weights, species
+            self.plan, columns.reshape(x.shape[0], self.plan.dim_in, self.channels), weights, species
         ).flatten(1)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equitools.ops import backend
+from equitools.ops.precision import full_precision
 
 __all__ = ["scaled_silu"]
 
@@ -72,6 +73,7 @@ if backend.extension_loaded():
     _register()
 
 
+@full_precision
 def scaled_silu(x: Tensor, scale: float = 1.0) -> Tensor:
     """Return scale · x / (1 + e^(−x)).
 

@@ -26,6 +26,7 @@ __all__ = [
     "BUILD_COMMAND",
     "BackendFallbackWarning",
     "BackendStatus",
+    "MatmulPrecisionWarning",
     "active_backend",
     "choose",
     "cpu_capability",
@@ -61,6 +62,10 @@ _reported: set[str] = set()
 
 class BackendFallbackWarning(UserWarning):
     """The compiled kernels could not be used for a call, and the reference did the work. Given once a reason."""
+
+
+class MatmulPrecisionWarning(UserWarning):
+    """torch was told to round the factors of float32 matrix products; equivariance suffers. Given once."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,26 @@ def _obstacle(tensor: torch.Tensor, operation: str = "") -> str:
     return ""
 
 
+def _report_rounded_matmul() -> None:
+    """Say once if torch was told to round the factors of float32 matrix products (TF32, or bfloat16 on some CPUs)."""
+    if "matmul" in _reported:
+        return
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the program has set it by torch's newer interface, which the older one cannot read
+        precision = torch.backends.cuda.matmul.fp32_precision  # type: ignore[attr-defined]
+    if precision in {"highest", "ieee", "none"}:
+        return
+    _reported.add("matmul")
+    warnings.warn(
+        f"torch's float32 matmul precision is {precision!r}: matrix products in plain torch (the layers' and those of "
+        "the reference path) may round their factors to TF32 or bfloat16, and equivariance holds to three digits "
+        "only. torch.set_float32_matmul_precision('highest') keeps float32. (Said once.)",
+        MatmulPrecisionWarning,
+        stacklevel=4,
+    )
+
+
 def choose(operation: str, tensor: torch.Tensor) -> str:
     """Return the backend that runs ``operation`` on ``tensor`` now: ``"reference"``, ``"cpu"`` or ``"cuda"``.
 
@@ -255,6 +280,8 @@ def choose(operation: str, tensor: torch.Tensor) -> str:
         BackendError: ``"cpu"`` or ``"cuda"`` was asked for by name and cannot take the tensor.
     """
     requested = requested_backend()
+    if tensor.dtype == torch.float32 and not torch.compiler.is_compiling():
+        _report_rounded_matmul()
     if requested == "reference":
         return "reference"
     device = tensor.device.type

@@ -15,6 +15,7 @@ from torch import Tensor
 from equitools.groups import Irreps
 from equitools.ops import backend
 from equitools.ops.needed import needed
+from equitools.ops.precision import full_precision
 
 __all__ = ["IrrepsLinearPlan", "irreps_linear"]
 
@@ -155,6 +156,7 @@ if backend.extension_loaded():
     _register()
 
 
+@full_precision
 def irreps_linear(
     plan: IrrepsLinearPlan, x: Tensor, weight: Tensor, species: Tensor | None = None, mul_ir: bool = False
 ) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.ops import backend
+from equitools.ops.precision import full_precision
 
 __all__ = ["bessel_basis", "bessel_basis_reference", "polynomial_envelope"]
 
@@ -133,6 +134,7 @@ if backend.extension_loaded():
     _register()
 
 
+@full_precision
 def bessel_basis(lengths: Tensor, num: int, cutoff: float, p: int = 0, scale: float = 1.0) -> Tensor:
     """Evaluate scale · √(2/c) sin(n π r / c) / r · u(r / c) for n = 1 … num, with the envelope u of exponent p.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from equitools.errors import GraphError, ShapeError
 from equitools.ops import backend
+from equitools.ops.precision import full_precision
 
 __all__ = [
     "segment_gather",
@@ -110,6 +111,8 @@ def _dispatch(operation: str, values: Tensor, receiver: Tensor, num_segments: in
 
 
 def _sum_reference(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
+    if values.dtype in (torch.bfloat16, torch.float16):  # stored in half precision, summed in single
+        return _sum_reference(values.float(), receiver, num_segments).to(values.dtype)
     return values.new_zeros((num_segments, *values.shape[1:])).index_add(0, receiver, values)
 
 
@@ -211,6 +214,7 @@ if backend.extension_loaded():
     _register()
 
 
+@full_precision
 def segment_gather(values: Tensor, receiver: Tensor) -> Tensor:
     """Return the row of its receiver for every edge: the adjoint of `segment_sum`.
 
@@ -238,6 +242,7 @@ def segment_gather(values: Tensor, receiver: Tensor) -> Tensor:
     return _guarded("segment_gather", run, values, receiver, values.shape[0])
 
 
+@full_precision
 def segment_sum(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
     """Sum the rows of each segment.
 
@@ -247,7 +252,7 @@ def segment_sum(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
         num_segments: Number of segments N.
 
     Returns:
-        ``[N, ...]``; zero for an empty segment.
+        ``[N, ...]``; zero for an empty segment. bfloat16 and float16 are summed in float32 and rounded once.
 
     Raises:
         ShapeError: A shape or dtype is wrong.
@@ -260,6 +265,7 @@ def segment_sum(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
     return _dispatch("segment_sum", values, receiver, num_segments)
 
 
+@full_precision
 def segment_mean(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
     """Average the rows of each segment.
 
@@ -283,6 +289,7 @@ def segment_mean(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
     return total / count.reshape(-1, *[1] * (values.ndim - 1))
 
 
+@full_precision
 def segment_max(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
     """Take the largest entry of each segment, component by component.
 
@@ -305,6 +312,7 @@ def segment_max(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
     return _dispatch("segment_max", values, receiver, num_segments)
 
 
+@full_precision
 def segment_softmax(values: Tensor, receiver: Tensor, num_segments: int) -> Tensor:
     """Normalise exponentials within each segment: exp(v) / Σ exp(v), shifted by the largest entry against overflow.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError, UnknownNameError, nearest
 from equitools.ops import backend
+from equitools.ops.precision import full_precision
 
 __all__ = ["MAX_DEGREE", "NORMALIZATIONS", "spherical_harmonics", "spherical_harmonics_reference"]
 
@@ -178,6 +179,7 @@ def _check(lmax: int, vectors: Tensor, normalization: str) -> None:
         )
 
 
+@full_precision
 def spherical_harmonics(lmax: int, vectors: Tensor, normalize: bool = True, normalization: str = "component") -> Tensor:
     """Evaluate all real spherical harmonics of degree 0 to ``lmax``.
 

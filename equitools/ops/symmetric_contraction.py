@@ -13,10 +13,13 @@ from equitools.errors import ShapeError
 from equitools.ops import backend
 from equitools.ops.contraction_program import terms_of_program
 from equitools.ops.plan import SymmetricContractionPlan
+from equitools.ops.precision import full_precision
+from equitools.ops.tracing import tracing
 
 __all__ = ["symmetric_contraction", "symmetric_contraction_reference"]
 
 
+@full_precision
 def symmetric_contraction(
     plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence[Tensor]], species: Tensor
 ) -> Tensor:
@@ -119,7 +122,7 @@ def _check(plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence
         raise ShapeError(
             f"species must be int64 of shape [{x.shape[0]}], the tensor given is {species.dtype} {list(species.shape)}."
         )
-    if torch.compiler.is_compiling() or not species.numel():
+    if tracing() or not species.numel():
         return  # the compiled kernel looks again; a branch on values would break the graph
     low, high = (int(t) for t in species.aminmax())
     if low < 0 or high >= num_species:

@@ -12,11 +12,13 @@ from equitools.ops import (
 )
 from equitools.ops.conv_tables import MAX_COMPILED_DEGREE, ConvTables, conv_tables
 from equitools.ops.plan import TensorProductPlan
+from equitools.ops.precision import full_precision
 from equitools.ops.segment import segment_sum
 
 __all__ = ["radial_tensor_product_conv", "tensor_product_conv", "tensor_product_conv_reference"]
 
 
+@full_precision
 def tensor_product_conv(
     plan: TensorProductPlan,
     x: Tensor,
@@ -77,6 +79,7 @@ def tensor_product_conv(
     return out.unflatten(1, (-1, x.shape[-1])) if x.ndim == 3 else out
 
 
+@full_precision
 def radial_tensor_product_conv(
     plan: TensorProductPlan,
     x: Tensor,
