@@ -108,7 +108,7 @@ class ManyBodyMP(Backbone):
             features = out
             collected += list(out)
         self.irreps_out = Irreps(collected)
-        self._blocks = tuple(blocks_of(product.irreps_out) for product in self.products)  # type: ignore[arg-type]
+        self._blocks = tuple(blocks_of(product.irreps_out) for product in self.products)
 
     @full_precision
     def forward(self, graph: Graph) -> dict[str, Tensor]:

@@ -253,7 +253,7 @@ def _report_rounded_matmul() -> None:
     try:
         precision = torch.get_float32_matmul_precision()
     except RuntimeError:  # the program has set it by torch's newer interface, which the older one cannot read
-        precision = torch.backends.cuda.matmul.fp32_precision  # type: ignore[attr-defined]
+        precision = torch.backends.cuda.matmul.fp32_precision
     if precision in {"highest", "ieee", "none"}:
         return
     _reported.add("matmul")

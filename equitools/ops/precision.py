@@ -38,7 +38,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
         if not device or not torch.is_autocast_enabled(device):
             return function(*args, **kwargs)
         with torch.autocast(device, enabled=False):
-            return function(*map(_widened, args), **{k: _widened(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
+            return function(*map(_widened, args), **{k: _widened(v) for k, v in kwargs.items()})
 
     return wrapper
 
