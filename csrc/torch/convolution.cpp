@@ -86,6 +86,15 @@ struct Tables {
     int pair = 0;
     int64_t packed = 0, widest = 0;
     STD_TORCH_CHECK(dim3 >= 0 && weights >= 0, "weight must be a matrix, and dim_out not negative");
+    int64_t columns = 0, numbers = 0;  // that the paths have at most: no memory for more than that
+    for (int64_t k = 0; k < pt.size(0); ++k) {
+      const int64_t degree = r[k * kPathColumns + 2], channels = r[k * kPathColumns + 3];
+      if (0 <= degree && degree < kMaxOrders && 0 < channels && channels <= INT32_MAX) {
+        columns += (2 * degree + 1) * channels;
+        numbers += channels;
+      }
+    }
+    STD_TORCH_CHECK(dim3 <= columns && weights <= numbers, "the paths must cover the output and the weights");
     std::vector<char> written(dim3), weighted(weights);
     for (int64_t k = 0; k < pt.size(0); ++k, r += kPathColumns) {
       STD_TORCH_CHECK(std::min({r[0], r[1], r[2]}) >= 0 && std::max({r[0], r[1], r[2]}) <= (kMaxOrders - 1) / 2,

@@ -555,7 +555,7 @@ def test_damaged_lists_never_crash(make_graph, radial):
         with pytest.raises(RuntimeError):
             call([*good[:4], good[4][:length], *good[5:]])
     for at in range(len(good[4])):
-        for value in (-1, 0, 1, good[4][at] + 1, good[4][at] - 1, 2**61, -(2**62), chooser.randrange(100)):
+        for value in (-1, 0, 1, good[4][at] + 1, good[4][at] - 1, 2**31, 2**61, -(2**62), chooser.randrange(100)):
             numbers = list(good[4])
             numbers[at] = value
             try:
