@@ -81,6 +81,15 @@ struct MaskOf<double> {
 template <typename T>
 EQUITOOLS_INLINE Vec<T> sum_lanes(Vec<T>* v) {
   constexpr int W = Simd<T>::W;
+#if defined(__clang__)  // it has no shuffle by a vector of indices; the optimiser finds its own
+  Vec<T> sums{};
+  for (int j = 0; j < W; ++j) {
+    T sum = v[j][0];
+    for (int i = 1; i < W; ++i) sum += v[j][i];
+    sums[j] = sum;
+  }
+  return sums;
+#else
   typedef typename MaskOf<T>::I I;
   typedef I M __attribute__((vector_size(EQUITOOLS_VECTOR_BYTES)));
   unroll<0, (W == 2 ? 1 : W == 4 ? 2 : W == 8 ? 3 : 4)>([&](auto stage) {
@@ -98,6 +107,7 @@ EQUITOOLS_INLINE Vec<T> sum_lanes(Vec<T>* v) {
     });
   });
   return v[0];
+#endif
 }
 
 }  // namespace EQUITOOLS_ISA

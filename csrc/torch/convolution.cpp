@@ -616,7 +616,11 @@ int64_t kept_row(const Tensor& paths) {
   const Tensor t = dense(paths);
   const int64_t* p = t.const_data_ptr<int64_t>();
   int64_t row = 0;
-  for (int64_t k = 0; k < t.size(0); ++k) row += (p[k * kPathColumns + 3] + 15) / 16 * 16;
+  for (int64_t k = 0; k < t.size(0); ++k) {
+    const int64_t channels = p[k * kPathColumns + 3];
+    STD_TORCH_CHECK(0 < channels && channels < (int64_t(1) << 31), "malformed path: ", channels, " channels");
+    row += (channels + 15) / 16 * 16;
+  }
   return row;
 }
 

@@ -241,10 +241,10 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   // Forward.
   // Where the weights of all edges fit into the workspace, the backward reads them; else it makes them once more.
   std::vector<void*> weights(layers, nullptr);
-  int64_t room = 0;
+  int64_t row = 0;
   const int64_t rows = mode == kTable ? 2 * E : E;  // a table gives slopes, too
-  for (const Layer& layer : net) room += rows * kept_row(layer.conv.paths);
-  if (gradient && room <= workspace.numel()) {
+  for (const Layer& layer : net) row += kept_row(layer.conv.paths);
+  if (gradient && E > 0 && row <= workspace.numel() / rows) {
     T* at = workspace.mutable_data_ptr<T>();
     for (int64_t k = 0; k < layers; ++k) {
       weights[k] = at;

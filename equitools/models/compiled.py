@@ -71,7 +71,14 @@ def obstacle(potential: torch.nn.Module) -> str:
         return f"the kernels take {MAX_FUNCTIONS} radial functions and envelopes of exponent {MAX_EXPONENT} at most"
     if len(net.config.radial_hidden) > _MOST_HIDDEN:
         return f"the kernels take radial networks of up to {_MOST_HIDDEN} hidden layers"
+    foreign = _foreign_module(potential)
+    if foreign:
+        return foreign
     weight = net.embedding
+    if any(
+        p.is_floating_point() and (p.dtype, p.device) != (weight.dtype, weight.device) for p in potential.parameters()
+    ):
+        return "its parameters have different dtypes or devices"
     if weight.device.type != "cpu":
         return f"its parameters are on {weight.device.type}"
     if weight.dtype not in (torch.float32, torch.float64):
@@ -80,6 +87,18 @@ def obstacle(potential: torch.nn.Module) -> str:
         return "the compiled kernels are not built here"
     if backend.requested_backend() == "reference":
         return "the reference backend was asked for"
+    return ""
+
+
+def _foreign_module(potential: torch.nn.Module) -> str:
+    """Say which module does something that the compiled form would leave out: hooks, parametrisations, replacements."""
+    plain = {"torch.nn.modules.linear", "torch.nn.modules.activation", "torch.nn.modules.container"}
+    for name, module in potential.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            return f"its module {name or 'itself'!r} has forward hooks"
+        origin = type(module).__module__
+        if origin not in plain and not origin.startswith("equitools."):
+            return f"its module {name!r} is a {type(module).__name__} of {origin}"
     return ""
 
 

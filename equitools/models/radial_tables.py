@@ -9,6 +9,7 @@ twice continuously differentiable, exact in value, slope and curvature at the no
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from equitools.errors import ConfigError
 from equitools.models.many_body_mp import ManyBodyMP
-from equitools.ops import use_backend
+from equitools.nn import MLP
+from equitools.ops.radial import bessel_basis_reference
 
 __all__ = ["RadialTables", "tabulate"]
 
@@ -53,12 +55,15 @@ class RadialTables:
 
 def _hidden(net: ManyBodyMP, layer: int, r: Tensor, order: int) -> list[Tensor]:
     """Return the hidden layer of a radial network at lengths [n] and its first derivatives: each [n, K], float64."""
-    interaction = net.interactions[layer]
-    with use_backend("reference"), torch.inference_mode(False), torch.enable_grad():
+    radial: MLP = net.interactions[layer].radial  # type: ignore[assignment]
+    with torch.inference_mode(False), torch.enable_grad():
         leaf = r.detach().clone().requires_grad_()
-        # Through a leaf for each column: forward mode by the gradient of a gradient (Jacobian times vector).
-        radial = net.basis(leaf, net.envelope, scale=net.config.cutoff**0.5)
-        values = [interaction.radial.hidden(radial)]  # type: ignore[union-attr, operator]
+        # In plain torch, because derivatives of high order are taken.
+        x = bessel_basis_reference(leaf, net.basis.num, net.basis.cutoff, net.envelope.p, net.config.cutoff**0.5)
+        for weight in list(radial.weights)[:-1]:
+            x = torch.nn.functional.silu(x @ (weight / math.sqrt(weight.shape[0]))) * radial.scale
+        values = [x]
+        # Forward mode by the gradient of a gradient: Jacobian times vector.
         for _ in range(order):
             seed = torch.zeros_like(values[-1], requires_grad=True)
             (pulled,) = torch.autograd.grad(values[-1], leaf, seed, create_graph=True)

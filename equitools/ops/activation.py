@@ -19,7 +19,8 @@ def _third_order(
     """Return the VJP of the compiled second derivative, by differentiating its formula."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        inputs = [t if again and t.requires_grad else t.detach().requires_grad_() for t in (x, grad, cotangent)]
+        given = (x, grad, cotangent)  # views, because one of them may have been computed from another
+        inputs = [t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in given]
         v, g, c = inputs
         s = torch.sigmoid(v)
         rest = 1 - s

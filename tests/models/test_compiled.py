@@ -423,6 +423,24 @@ def learned_frequencies() -> Potential:
     return model
 
 
+def mixed_dtypes() -> Potential:
+    model = make()
+    model.readout.float()
+    return model
+
+
+def hooked() -> Potential:
+    model = make()
+    model.backbone.interactions[0].register_forward_hook(lambda *_: None)
+    return model
+
+
+def parametrised() -> Potential:
+    model = make()
+    torch.nn.utils.parametrizations.weight_norm(model.readout.mlp[0])
+    return model
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
@@ -438,6 +456,9 @@ def learned_frequencies() -> Potential:
         (lambda: make(radial_hidden=(2,) * 17), "hidden layers"),
         (lambda: make().to("meta"), "meta"),
         (lambda: make(torch.bfloat16), "bfloat16"),
+        (mixed_dtypes, "different dtypes"),
+        (hooked, "hooks"),
+        (parametrised, "parametri"),
     ],
 )
 def test_obstacles(made, words):

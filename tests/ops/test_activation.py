@@ -54,6 +54,18 @@ def test_derivatives(backend):
     assert gradcheck(third, x)
 
 
+def test_third_derivative_with_a_graph(backend):
+    """Its cotangents depend on the inputs then; each dependence counts once."""
+    results = []
+    for again in (False, True):
+        v = torch.linspace(-2, 2, 5, dtype=torch.float64).requires_grad_()
+        value = scaled_silu(v, 1.3).pow(3).sum()
+        for _ in range(2):
+            value = torch.autograd.grad(value, v, create_graph=True)[0].square().sum()
+        results.append(torch.autograd.grad(value, v, create_graph=again)[0].detach())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-10)
+
+
 def test_not_contiguous(backend):
     wide = torch.randn(6, 8, dtype=torch.float64, requires_grad=True)
     values = scaled_silu(wide[:, ::2].t())
