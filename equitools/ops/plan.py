@@ -27,6 +27,7 @@ from equitools.ops.symmetric_basis import (
     symmetric_basis,
     times_variable,
 )
+from equitools.ops.tracing import tracing
 
 __all__ = ["Path", "Plan", "SymmetricContractionPlan", "TensorProductPlan"]
 
@@ -47,7 +48,8 @@ class Plan:
         if found is None:
             table = self._tables[name]
             found = table.to(device=device, dtype=dtype if table.is_floating_point() else None)
-            self._cast[key] = found
+            if not tracing():  # what a tracer hands out means nothing afterwards
+                self._cast[key] = found
         return found
 
     def __eq__(self, other: object) -> bool:
