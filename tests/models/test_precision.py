@@ -51,7 +51,7 @@ def test_autocast_does_not_touch_training() -> None:
 
 
 def test_autocast_does_not_touch_a_head() -> None:
-    model, graph = HeadModel(small("many_body_mp"), ScalarHead()), make_graph("molecule", torch.float32)
+    model, graph = HeadModel(small("many_body_mp"), ScalarHead("gap")), make_graph("molecule", torch.float32)
     expected = model(graph)
     with autocast():
         found = model(graph)
