@@ -10,8 +10,8 @@ import pytest
 
 #: Packages that cost their users tenths of seconds or are optional, and that networks and operations do without.
 HEAVY = (
-    "ase", "lightning", "matplotlib", "tensorboard", "pandas", "scipy", "sympy", "h5py", "rich", "typer", "torch_scatter",
-    "torch._dynamo", "torch._inductor", "torch.fx.experimental.proxy_tensor",
+    "ase", "lightning", "matplotlib", "tensorboard", "pandas", "scipy", "sympy", "h5py", "rich", "typer",
+    "torch_scatter", "torch._dynamo", "torch._inductor", "torch.fx.experimental.proxy_tensor",
 )  # fmt: skip
 
 

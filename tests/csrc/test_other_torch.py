@@ -44,7 +44,7 @@ def run(*command: object, timeout: float = 1500, **environment: str) -> subproce
 
 
 def release(version: str) -> tuple[int, ...]:
-    return tuple(int(n) for n in re.findall(r"\d+", version.split("+")[0])[:3])
+    return tuple(int(n) for n in re.findall(r"\d+", version.split("+", maxsplit=1)[0])[:3])
 
 
 def other_version() -> str:
@@ -56,7 +56,7 @@ def other_version() -> str:
     if listed.returncode or not found:
         pytest.skip(f"the registry lists no torch: {listed.stderr.strip()[-200:]}")
     here = release(torch.__version__)
-    others = [v for v in found[1].split(", ") if (2, 10) <= release(v)[:2] and release(v) != here]
+    others = [v for v in found[1].split(", ") if release(v)[:2] >= (2, 10) and release(v) != here]
     if not others:
         pytest.skip(f"the registry has no torch >= 2.10 besides {torch.__version__}")
     return max(others, key=release)
