@@ -65,7 +65,8 @@ def _in_plain_torch(
     num_species, channels = weights[0][0].shape[0], x.shape[-1]
     dim_out = plan.dim_out
     if not len(x):
-        return x.new_zeros(0, dim_out, channels) + 0 * x.sum()
+        unused = sum((w.sum() for row in weights for w in row), x.sum())  # so that all of them have gradients: zeros
+        return x.new_zeros(0, dim_out, channels) + 0 * unused
     folded = [_fold(plan, weights, nu, x) for nu in range(1, plan.correlation + 1)]  # [S, C, dim_out · d, monomials]
     order = torch.argsort(species, stable=True)
     counts = torch.bincount(species, minlength=num_species).tolist()
