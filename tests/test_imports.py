@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from equitools.groups._e3nn import E3NN_VERSION
+
 #: Packages that cost their users tenths of seconds or are optional, and that networks and operations do without.
 HEAVY = (
     "ase", "lightning", "matplotlib", "tensorboard", "pandas", "scipy", "sympy", "h5py", "rich", "typer",
@@ -60,6 +62,7 @@ def test_e3nn_is_whole_for_whoever_uses_it() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
+@pytest.mark.skipif(E3NN_VERSION.startswith("0.4"), reason="torch refuses the table of e3nn 0.4 if it comes first")
 def test_e3nn_may_be_imported_first() -> None:
     code = "from e3nn import o3\nfrom equitools.groups import Irreps\nassert o3.Irreps is Irreps\n"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

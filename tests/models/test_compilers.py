@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from conftest import make_graph
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from equitools import ops
@@ -73,7 +72,7 @@ def loss_gradients(function: torch.nn.Module, run: torch.nn.Module, graph: Graph
     return list(found)
 
 
-def check_compiled(function: EnergyAndForces, backend: str, dynamic: bool) -> None:
+def check_compiled(function: EnergyAndForces, make_graph, backend: str, dynamic: bool) -> None:
     molecule, water = make_graph("molecule"), make_graph("water")
     expected = function(*tensors_of(molecule)), function(*tensors_of(water))
     compiled = torch.compile(function, backend=backend, fullgraph=True, dynamic=dynamic)
@@ -82,7 +81,7 @@ def check_compiled(function: EnergyAndForces, backend: str, dynamic: bool) -> No
         assert_same(compiled(*tensors_of(water)), expected[1])
 
 
-def check_training(function: EnergyAndForces, backend: str, dynamic: bool) -> None:
+def check_training(function: EnergyAndForces, make_graph, backend: str, dynamic: bool) -> None:
     graph = make_graph("molecule")
     expected = loss_gradients(function, function, graph)
     compiled = torch.compile(function, backend=backend, fullgraph=True, dynamic=dynamic)
@@ -98,30 +97,30 @@ def traced(function: EnergyAndForces, graph: Graph) -> torch.fx.GraphModule:
 
 
 @pytest.mark.usefixtures("follows_gradients")
-def test_compiled_energy_and_forces_equal_eager(function: EnergyAndForces) -> None:
-    check_compiled(function, "aot_eager", dynamic=False)
+def test_compiled_energy_and_forces_equal_eager(function: EnergyAndForces, make_graph) -> None:
+    check_compiled(function, make_graph, "aot_eager", dynamic=False)
 
 
 @pytest.mark.usefixtures("follows_gradients")
-def test_compiled_training_equals_eager(function: EnergyAndForces) -> None:
-    check_training(function, "aot_eager", dynamic=False)
+def test_compiled_training_equals_eager(function: EnergyAndForces, make_graph) -> None:
+    check_training(function, make_graph, "aot_eager", dynamic=False)
 
 
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.usefixtures("follows_gradients")
-def test_inductor_equals_eager(function: EnergyAndForces) -> None:
-    check_compiled(function, "inductor", dynamic=True)
+def test_inductor_equals_eager(function: EnergyAndForces, make_graph) -> None:
+    check_compiled(function, make_graph, "inductor", dynamic=True)
 
 
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.usefixtures("follows_gradients")
-def test_inductor_training_equals_eager(function: EnergyAndForces) -> None:
-    check_training(function, "inductor", dynamic=True)
+def test_inductor_training_equals_eager(function: EnergyAndForces, make_graph) -> None:
+    check_training(function, make_graph, "inductor", dynamic=True)
 
 
-def test_exported_program_equals_eager_for_any_size(function: EnergyAndForces) -> None:
+def test_exported_program_equals_eager_for_any_size(function: EnergyAndForces, make_graph) -> None:
     molecule, water, crystal = (make_graph(kind) for kind in ("molecule", "water", "crystal"))
     graph_module = traced(function, molecule)
     program = torch.export.export(graph_module, tensors_of(molecule), dynamic_shapes=SIZES)
@@ -131,7 +130,7 @@ def test_exported_program_equals_eager_for_any_size(function: EnergyAndForces) -
 
 
 @pytest.mark.skipif(not ops.extension_loaded(), reason="the compiled kernels are not built here")
-def test_operations_stay_whole_in_the_graph(function: EnergyAndForces) -> None:
+def test_operations_stay_whole_in_the_graph(function: EnergyAndForces, make_graph) -> None:
     called = {str(node.target) for node in traced(function, make_graph("molecule")).graph.nodes}
     expected = ("spherical_harmonics", "bessel_basis", "radial_tensor_product_conv", "symmetric_contraction")
     for name in expected:
@@ -139,14 +138,14 @@ def test_operations_stay_whole_in_the_graph(function: EnergyAndForces) -> None:
         assert any(target.startswith((f"equitools.{name}_backward.", f"equitools.{name}_vjp.")) for target in called)
 
 
-def test_traced_program_refuses_unknown_elements(function: EnergyAndForces) -> None:
+def test_traced_program_refuses_unknown_elements(function: EnergyAndForces, make_graph) -> None:
     program = traced(function, make_graph("molecule"))
     positions, numbers, *rest = tensors_of(make_graph("molecule"))
     with pytest.raises((RuntimeError, IndexError)):
         program(positions, torch.where(numbers == 8, 79, numbers), *rest)
 
 
-def test_tracing_leaves_the_potential_as_it_was(function: EnergyAndForces) -> None:
+def test_tracing_leaves_the_potential_as_it_was(function: EnergyAndForces, make_graph) -> None:
     """Nothing of the trace (fake tensors, casts of tables) stays in a plan."""
     graph = make_graph("molecule", torch.float32)
     program = traced(function.float(), graph)  # the first thing that happens to it
@@ -158,7 +157,7 @@ def test_tracing_leaves_the_potential_as_it_was(function: EnergyAndForces) -> No
 
 @needs_compiler
 @pytest.mark.slow
-def test_aot_inductor_equals_eager(function: EnergyAndForces, tmp_path) -> None:
+def test_aot_inductor_equals_eager(function: EnergyAndForces, tmp_path, make_graph) -> None:
     molecule, water = make_graph("molecule"), make_graph("water")
     program = torch.export.export(traced(function, molecule), tensors_of(molecule), dynamic_shapes=SIZES)
     package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "potential.pt2"))

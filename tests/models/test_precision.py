@@ -8,7 +8,6 @@ import warnings
 
 import pytest
 import torch
-from conftest import make_graph
 
 from equitools import nn, ops
 from equitools.graph import Graph
@@ -28,7 +27,7 @@ def autocast() -> torch.autocast:
 
 
 @pytest.mark.parametrize("name", ["egnn", "many_body_mp"])
-def test_autocast_does_not_touch_a_potential(name: str) -> None:
+def test_autocast_does_not_touch_a_potential(name: str, make_graph) -> None:
     potential, graph = Potential(small(name)), make_graph("crystal", torch.float32)
     expected = potential(graph)
     with autocast():
@@ -38,7 +37,7 @@ def test_autocast_does_not_touch_a_potential(name: str) -> None:
         assert torch.equal(found[key], value), key
 
 
-def test_autocast_does_not_touch_training() -> None:
+def test_autocast_does_not_touch_training(make_graph) -> None:
     potential, graph = Potential(small("many_body_mp")).train(), make_graph("molecule", torch.float32)
     weights = list(potential.parameters())
     gradients = []
@@ -50,7 +49,7 @@ def test_autocast_does_not_touch_training() -> None:
         assert torch.equal(one, two)
 
 
-def test_autocast_does_not_touch_a_head() -> None:
+def test_autocast_does_not_touch_a_head(make_graph) -> None:
     model, graph = HeadModel(small("many_body_mp"), ScalarHead("gap")), make_graph("molecule", torch.float32)
     expected = model(graph)
     with autocast():
@@ -59,7 +58,7 @@ def test_autocast_does_not_touch_a_head() -> None:
 
 
 @pytest.mark.skipif(not ops.extension_loaded(), reason="the compiled kernels are not built here")
-def test_autocast_does_not_touch_a_compiled_potential() -> None:
+def test_autocast_does_not_touch_a_compiled_potential(make_graph) -> None:
     potential, graph = compile_potential(Potential(small("many_body_mp"))), make_graph("crystal", torch.float32)
     expected = potential(graph)
     with autocast():
@@ -67,7 +66,7 @@ def test_autocast_does_not_touch_a_compiled_potential() -> None:
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-def test_equivariance_under_autocast_is_that_of_float32() -> None:
+def test_equivariance_under_autocast_is_that_of_float32(make_graph) -> None:
     potential, graph = Potential(small("many_body_mp")).eval(), make_graph("molecule", torch.float32)
     plain = equivariance_report(potential, graph)
     with autocast():
@@ -97,7 +96,7 @@ def test_autocast_leaves_float64_alone() -> None:
         assert ops.spherical_harmonics(1, vectors).dtype == torch.float64
 
 
-def test_edge_vectors_are_exact_under_autocast() -> None:
+def test_edge_vectors_are_exact_under_autocast(make_graph) -> None:
     graph: Graph = make_graph("crystal", torch.float32)
     expected = graph.edge_vectors()
     with autocast():
