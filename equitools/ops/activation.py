@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equitools.ops import backend
+from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.precision import full_precision
 
 __all__ = ["scaled_silu"]
@@ -17,15 +18,13 @@ def _third_order(
     x: Tensor, grad: Tensor, cotangent: Tensor, scale: float, a: Tensor, b: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Return the VJP of the compiled second derivative, by differentiating its formula."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        given = (x, grad, cotangent)  # views, because one of them may have been computed from another
-        inputs = [t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in given]
-        v, g, c = inputs
+
+    def second(v: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         s = torch.sigmoid(v)
         rest = 1 - s
-        second = (scale * c * g * s * rest * (2 + v * (rest - s)), scale * c * s * (1 + v * rest))
-        return torch.autograd.grad(second, inputs, (a, b), create_graph=again)
+        return scale * c * g * s * rest * (2 + v * (rest - s)), scale * c * s * (1 + v * rest)
+
+    return partial_vjp(second, (x, grad, cotangent), (a, b))
 
 
 def _register() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from equitools.ops import backend
 from equitools.ops.needed import needed
+from equitools.ops.partial_vjp import partial_vjp
 
 __all__: list[str] = []
 
@@ -79,34 +80,9 @@ def _double_by_parts(
     return dg, dx1 + dx2, dy1 + dy2, dw1 + dw2
 
 
-def _differentiate(
-    function: Any, inputs: tuple[Tensor | None, ...], rest: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]
-) -> tuple[Tensor | None, ...]:
-    """Return the VJP of ``function(*inputs, *rest)``, which can be differentiated again."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # None: an optional input that was not given. Views, because one input may have been computed from another, and
-        # only what the function itself does with each of them counts here.
-        fresh = [
-            t if t is None else t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_()
-            for t in inputs
-        ]
-        outputs = function(*fresh, *rest)
-        used = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if c is not None and o.requires_grad]
-        if not used:
-            return (None,) * len(inputs)
-        given = [t for t in fresh if t is not None]
-        grads = iter(
-            torch.autograd.grad(
-                [o for o, _ in used], given, [c for _, c in used], create_graph=again, allow_unused=True
-            )
-        )
-    return tuple(None if t is None else next(grads) for t in fresh)
-
-
 def _conv_third_order(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
-    return *_differentiate(_double_by_parts, saved[:7], saved[7:], cotangents), *(None,) * 5
+    return *partial_vjp(lambda *t: _double_by_parts(*t, *saved[7:]), saved[:7], cotangents), *(None,) * 5
 
 
 # ---- weights made from a hidden layer -------------------------------------------------------------------------------
@@ -175,7 +151,7 @@ def _radial_third_order(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | 
         saved.insert(3, None)
     if not ctx.need_v:  # that output is empty
         cotangents = *cotangents[:4], None
-    grads = _differentiate(_radial_double_by_parts, tuple(saved[:9]), tuple(saved[9:]), cotangents)
+    grads = partial_vjp(lambda *t: _radial_double_by_parts(*t, *saved[9:]), saved[:9], cotangents)
     return *grads, *(None,) * 6
 
 

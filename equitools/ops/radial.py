@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.ops import backend
+from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.precision import full_precision
 
 __all__ = ["bessel_basis", "bessel_basis_reference", "polynomial_envelope"]
@@ -71,14 +72,12 @@ def _third_order(
     lengths: Tensor, grad: Tensor, cotangent: Tensor, spec: tuple[int, float, int, float], a: Tensor, b: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Return the VJP of the compiled second derivative, by differentiating the reference three times."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        given = (lengths, grad, cotangent)  # views, because one of them may have been computed from another
-        inputs = [t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in given]
-        values = bessel_basis_reference(inputs[0], *spec)
-        (first,) = torch.autograd.grad(values, inputs[0], inputs[1], create_graph=True)
-        second = torch.autograd.grad(first, inputs[:2], inputs[2], create_graph=True)
-        return torch.autograd.grad(second, inputs, (a, b), create_graph=again)
+
+    def second(r: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+        (first,) = torch.autograd.grad(bessel_basis_reference(r, *spec), r, g, create_graph=True)
+        return torch.autograd.grad(first, (r, g), c, create_graph=True)
+
+    return partial_vjp(second, (lengths, grad, cotangent), (a, b))
 
 
 def _fold(batch: int, dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:

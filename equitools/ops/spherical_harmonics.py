@@ -15,6 +15,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError, UnknownNameError, nearest
 from equitools.ops import backend
+from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.precision import full_precision
 
 __all__ = ["MAX_DEGREE", "NORMALIZATIONS", "spherical_harmonics", "spherical_harmonics_reference"]
@@ -100,17 +101,13 @@ def _third_order(
 ) -> tuple[Tensor | None, ...]:
     """Return the VJP of the compiled second derivative, by differentiating the reference three times."""
     name = next(key for key, code in NORMALIZATIONS.items() if code == spec[2])
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views, because one of them may have been computed from another, and that is not for here to differentiate.
-        given = (vectors, grad, cotangent)
-        inputs = [t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in given]
-        values = spherical_harmonics_reference(spec[0], inputs[0], spec[1], name)
-        (first,) = torch.autograd.grad(values, inputs[0], inputs[1], create_graph=True)
-        second = torch.autograd.grad(first, inputs[:2], inputs[2], create_graph=True, materialize_grads=True)
-        return torch.autograd.grad(
-            second, inputs, (a, b), create_graph=again, allow_unused=True, materialize_grads=True
-        )
+
+    def second(v: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+        values = spherical_harmonics_reference(spec[0], v, spec[1], name)
+        (first,) = torch.autograd.grad(values, v, g, create_graph=True)
+        return torch.autograd.grad(first, (v, g), c, create_graph=True, materialize_grads=True)
+
+    return partial_vjp(second, (vectors, grad, cotangent), (a, b))
 
 
 def _fold(batch: int, dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:

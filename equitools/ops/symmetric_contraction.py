@@ -12,6 +12,7 @@ from torch import Tensor
 from equitools.errors import ShapeError
 from equitools.ops import backend
 from equitools.ops.contraction_program import terms_of_program
+from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.plan import SymmetricContractionPlan
 from equitools.ops.precision import full_precision
 from equitools.ops.tracing import tracing
@@ -166,29 +167,18 @@ def _terms_in_plain_torch(x: Tensor, weight: Tensor, species: Tensor, program: T
 
 def _third_order(
     tensors: tuple[Tensor, ...], program: tuple[Tensor, Tensor], cotangents: tuple[Tensor | None, ...]
-) -> list[Tensor | None]:
+) -> tuple[Tensor | None, ...]:
     """Return the VJP of the compiled second derivative, by differentiating plain torch three times."""
     x, weight, species, grad, u, v = tensors
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views, since u and v may have been computed from x: what is asked for is the partial derivative.
-        inputs = [
-            t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in (x, weight, grad, u, v)
-        ]
-        x, weight, grad, u, v = inputs
+
+    def second(x: Tensor, weight: Tensor, grad: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         out = _terms_in_plain_torch(x, weight, species, *program)
         first = torch.autograd.grad(out, (x, weight), grad, create_graph=True, materialize_grads=True)
-        second = torch.autograd.grad(
+        return torch.autograd.grad(
             first, (grad, x, weight), (u, v), create_graph=True, allow_unused=True, materialize_grads=True
         )
-        used = [(s, c) for s, c in zip(second, cotangents, strict=True) if c is not None and s.requires_grad]
-        if not used:
-            return [torch.zeros_like(t) for t in inputs]
-        outputs, given = [s for s, _ in used], [c for _, c in used]
-        found = torch.autograd.grad(
-            outputs, inputs, given, create_graph=again, allow_unused=True, materialize_grads=True
-        )
-        return list(found)
+
+    return partial_vjp(second, (x, weight, grad, u, v), cotangents)
 
 
 def _register() -> None:
