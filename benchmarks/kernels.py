@@ -244,4 +244,4 @@ NOT_QUICK = ("conv_64_l2", "radial_64_l2", "sh_l6", "contraction_l01", "scaling_
 
 
 if __name__ == "__main__":
-    sys.exit(Session("kernels", arguments(__doc__ or "", PROBLEMS)).run(PROBLEMS, NOT_QUICK))
+    sys.exit(Session("kernels", arguments(__doc__ or "", PROBLEMS), keep_memory=True).run(PROBLEMS, NOT_QUICK))

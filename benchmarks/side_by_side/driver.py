@@ -33,6 +33,11 @@ class WorkerError(RuntimeError):
     """A worker answered that a command failed, or ended."""
 
 
+#: glibc keeps what is freed: without this, every result of more than 32 MB gets new pages from the system, and other
+#: libraries' temporaries return and come again. Clearing such pages can take longer than the operation.
+KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": str(2**26)}
+
+
 class Client:
     """A running worker.
 
@@ -43,7 +48,7 @@ class Client:
         limit_gb: What the process may allocate; 0 for no limit.
     """
 
-    def __init__(self, side: str, python: Path, threads: int, limit_gb: float) -> None:
+    def __init__(self, side: str, python: Path, threads: int, limit_gb: float, keep_memory: bool = False) -> None:
         self.side = side
         module = SIDES[side][1]
         count = str(threads)
@@ -53,6 +58,7 @@ class Client:
             "MKL_NUM_THREADS": count,
             "PYTHONPATH": str(ROOT),
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
+            **(KEPT_MEMORY if keep_memory else {}),
         }
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
@@ -109,9 +115,18 @@ class Team:
         install: Whether environments that are absent may be made.
         device: ``"cpu"`` or ``"cuda"``.
         limit_gb: What a worker may allocate; none on a GPU, whose driver maps far more than it uses.
+        keep_memory: Whether the workers' allocator keeps what is freed.
     """
 
-    def __init__(self, threads: int, install: bool = True, device: str = "cpu", limit_gb: float = 12.0) -> None:
+    def __init__(
+        self,
+        threads: int,
+        install: bool = True,
+        device: str = "cpu",
+        limit_gb: float = 12.0,
+        keep_memory: bool = False,
+    ) -> None:
+        self.keep_memory = keep_memory
         self.threads, self.install, self.device = threads, install, device
         self.limit_gb = limit_gb if device == "cpu" else 0.0
         self.clients: dict[str, Client] = {}
@@ -130,7 +145,7 @@ class Team:
         python, reason = environments.find(SIDES[side][0], self.install, self.device)
         if python is None:
             raise WorkerError(reason)
-        return Client(side, python, self.threads, self.limit_gb)
+        return Client(side, python, self.threads, self.limit_gb, self.keep_memory)
 
     def ensure(self, sides: Iterable[str]) -> list[str]:
         """Have the workers of these sides running; return those that do, the others are in ``absent`` with a reason."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks._results import RESULTS, ROOT, save
 from benchmarks.side_by_side import machine
-from benchmarks.side_by_side.driver import OURS, SIDES, Team
+from benchmarks.side_by_side.driver import KEPT_MEMORY, OURS, SIDES, Team
 from benchmarks.side_by_side.rows import exact_outputs, measure
 
 #: name → (what it does with a run, what it is)
@@ -49,6 +49,11 @@ def arguments(description: str, problems: Problems) -> argparse.Namespace:
     )
     parser.add_argument(
         "--seconds", type=float, default=None, help="for each side and task, about; default 5, quick 0.2"
+    )
+    parser.add_argument(
+        "--default-allocator",
+        action="store_true",
+        help="kernels: let every side's allocator return freed memory to the system, as it does by default",
     )
     parser.add_argument("--no-install", action="store_true", help="make no environments")
     parser.add_argument("--output", type=Path, help="the result file; default benchmarks/results/NAME.json")
@@ -142,10 +147,12 @@ class Session:
     Args:
         name: Of the result file.
         options: The command line.
+        keep_memory: Whether freed memory stays with the processes, so that operations are timed and not the system.
     """
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
+    def __init__(self, name: str, options: argparse.Namespace, keep_memory: bool = False) -> None:
         self.name, self.options = name, options
+        self.keep_memory = keep_memory and not options.default_allocator
         if options.device != "cpu":
             self.name = f"{name}_{options.device}"
         self.path = options.output or (QUICK_FOLDER if options.quick else RESULTS) / f"{self.name}.json"
@@ -155,6 +162,7 @@ class Session:
         self.result: dict[str, Any] = {"complete": False, "machine": {}, "versions": {}, "problems": {}}
         if options.only:
             self._keep_the_others()
+        self.result["allocator"] = KEPT_MEMORY if self.keep_memory else {}
 
     def _keep_the_others(self) -> None:
         if self.path.exists():
@@ -184,7 +192,9 @@ class Session:
                 self.result["machine"][str(threads)] = _rounded(
                     machine.measure(threads, 100 if self.options.quick else 400, self.options.clock)
                 )
-                with Team(threads, not self.options.no_install, self.options.device) as team:
+                with Team(
+                    threads, not self.options.no_install, self.options.device, keep_memory=self.keep_memory
+                ) as team:
                     for name in wanted:
                         problems[name][0](Run(self, team, name))
                         self.result["versions"].update(team.versions)

@@ -78,7 +78,8 @@ struct PathArgs {
   int64_t dxstride;
   T *dw, *dw1;  // dw1: gradient of w at first order
   const int64_t *dwrow, *dw1row;
-  T* dm;  // [kTile][pairs], null where it is not wanted
+  T* dm;  // at place_of_gradient, null where it is not wanted
+  bool rows;  // the gradients of x or of w are wanted
   int channels;
   bool add;
 };
@@ -220,6 +221,11 @@ static void forward_listed(const PathArgs<T>& p, int64_t channel, int count) {
 
 constexpr int kEdgesTogether = 4;  // in the backward kernels: their rows of x and dx stay in the first-level cache
 
+// The gradient of entry k of M of edge e: of the edges that are done together, one beside the other.
+constexpr int64_t place_of_gradient(int e, int k, int pairs) {
+  return (int64_t(e / kEdgesTogether) * pairs + k) * kEdgesTogether + e % kEdgesTogether;
+}
+
 // ---- backward ------------------------------------------------------------------------------------------------------
 
 // Sums of lanes of n vectors.
@@ -247,8 +253,9 @@ constexpr int group_of_orders(int l1, int l2, int l3, int ma) {
   return mb;
 }
 
-// Gradient of M: sums over channels of (w x) g, or of (w a + c x) g. One vector an entry.
-template <typename T, int L1, int L2, int L3, int Ma, int Mb, bool Second>
+// Gradient of M: sums over channels of (w x) g, or of (w a + c x) g. One vector an entry. Stride: of all rows, where the
+// compiler knows it, which leaves one pointer for all rows of a block; or 0.
+template <typename T, int L1, int L2, int L3, int Ma, int Mb, bool Second, int Stride>
 EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t channels, Vec<T>* sums) {
   constexpr int W = Simd<T>::W, B = 2 * L3 + 1, pairs = kPairsOf<L1, L2, L3, Ma, Mb>;
   const T* x = p.x + p.xrow[e] + Ma * p.stride1;
@@ -256,10 +263,13 @@ EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t ch
   const T* g = p.g + p.grow[e];
   const T* a = Second ? p.a + p.xrow[e] + Ma * p.stride1 : nullptr;
   const T* c = Second ? p.c + p.wrow[e] : nullptr;
-  const int64_t stride1 = p.stride1, stride3 = p.stride3;
+  const int64_t stride1 = Stride ? Stride : p.stride1, stride3 = Stride ? Stride : p.stride3;
+  constexpr bool kFetch = Ma == 0 && !Second;  // what follows may not be asked for
+  const T* next = p.w + (kFetch ? p.ahead[e] : 0);
   Vec<T> acc[pairs];
   unroll<0, pairs>([&](auto k) { acc[k.value] = Vec<T>{}; });
   for (int64_t u = 0; u < channels; u += W) {
+    if constexpr (kFetch) __builtin_prefetch(next + u, 0, 2);
     Vec<T> left[Mb - Ma];
     const Vec<T> wv = load(w + u);
     unroll<0, Mb - Ma>([&](auto m) {
@@ -270,7 +280,7 @@ EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t ch
     });
     unroll<0, B>([&](auto m3) {
       if constexpr (coupled_within(L1, L2, L3, Ma, Mb, m3.value)) {
-        const Vec<T> gv = load(g + m3.value * stride3 + u);
+        const Vec<T> gv = in_register(load(g + m3.value * stride3 + u));
         unroll<Ma, Mb>([&](auto m1) {
           if constexpr (coupled(L1, L2, L3, m1.value, m3.value))
             acc[pair_index(L1, L2, L3, m1.value, m3.value) - pair_index(L1, L2, L3, Ma, 0)] += left[m1.value - Ma] * gv;
@@ -278,14 +288,14 @@ EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t ch
       }
     });
   }
-  unroll<0, pairs>([&](auto k) { sums[k.value] = acc[k.value]; });
+  unroll<0, pairs>([&](auto k) { sums[k.value * kEdgesTogether] = acc[k.value]; });
 }
 
 // back[m1] = sum over m3 of M g, and what follows from it:
 //   Part 0, the backward:  dx += w back, dw += x back;
 //   Part 1, from M in the double backward:  dx += c back, dw += a back, dw1 += x back;
 //   Part 2, from Mb (the matrices of b):  dx += w back, dw += x back, where dw is there already.
-template <typename T, int L1, int L2, int L3, int Ma, int Mb, int Part>
+template <typename T, int L1, int L2, int L3, int Ma, int Mb, int Part, int Stride>
 EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t channels) {
   constexpr int W = Simd<T>::W, B = 2 * L3 + 1, pairs = kPairsOf<L1, L2, L3, Ma, Mb>;
   constexpr int start = pair_index(L1, L2, L3, Ma, 0);
@@ -297,7 +307,8 @@ EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t chan
   T* dx = p.dx + p.dxrow[e] + Ma * p.dxstride;
   T* dw = p.dw + p.dwrow[e];
   T* dw1 = Part == 1 ? p.dw1 + p.dw1row[e] : nullptr;
-  const int64_t stride1 = p.stride1, stride3 = p.stride3, dxstride = p.dxstride;
+  const int64_t stride1 = Stride ? Stride : p.stride1, stride3 = Stride ? Stride : p.stride3;
+  const int64_t dxstride = Stride ? Stride : p.dxstride;
   const T* next = p.w + (kFetch ? p.ahead[e] : 0);
   const T* next_c = Part == 1 ? p.c + p.dwahead[e] : nullptr;
   T* next_dw = p.dw + (kFetch ? p.dwahead[e] : 0);
@@ -313,7 +324,7 @@ EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t chan
     Vec<T> back[Mb - Ma];
     unroll<0, B>([&](auto m3) {
       if constexpr (coupled_within(L1, L2, L3, Ma, Mb, m3.value)) {
-        const Vec<T> gv = load(g + m3.value * stride3 + u);
+        const Vec<T> gv = in_register(load(g + m3.value * stride3 + u));
         unroll<Ma, Mb>([&](auto m1) {
           if constexpr (coupled(L1, L2, L3, m1.value, m3.value)) {
             constexpr bool first = (kCouplingPattern[L1][L2][L3][m1.value] & ((1u << m3.value) - 1)) == 0;
@@ -344,31 +355,47 @@ EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t chan
   }
 }
 
-template <typename T, int L1, int L2, int L3, int Ma, bool Second>
+template <typename T, int L1, int L2, int L3, int Ma, bool Second, int Stride>
 EQUITOOLS_INLINE void backward_orders(const PathArgs<T>& p, int e, int64_t channels, Vec<T>* sums) {
   if constexpr (Ma < 2 * L1 + 1) {
     constexpr int Mb = group_of_orders<T>(L1, L2, L3, Ma);
     if (p.dm)
-      gradient_of_matrix<T, L1, L2, L3, Ma, Mb, Second>(p, e, channels, sums + pair_index(L1, L2, L3, Ma, 0));
+      gradient_of_matrix<T, L1, L2, L3, Ma, Mb, Second, Stride>(p, e, channels,
+                                                                sums + pair_index(L1, L2, L3, Ma, 0) * kEdgesTogether);
     if constexpr (Second) {
-      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 1>(p, e, channels);
-      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 2>(p, e, channels);
-    } else {
-      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 0>(p, e, channels);
+      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 1, Stride>(p, e, channels);
+      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 2, Stride>(p, e, channels);
+    } else if (p.rows) {
+      gradient_of_rows<T, L1, L2, L3, Ma, Mb, 0, Stride>(p, e, channels);
     }
-    backward_orders<T, L1, L2, L3, Mb, Second>(p, e, channels, sums);
+    backward_orders<T, L1, L2, L3, Mb, Second, Stride>(p, e, channels, sums);
   }
 }
 
-// Of the edges [begin, end) of the tile. Second: the double backward, for cotangents a, b (through mb) and c.
+// Of the edges [begin, end) of the tile, at most kEdgesTogether from a multiple of it on.
+template <typename T, int L1, int L2, int L3, bool Second, int Stride>
+static void backward_strided(const PathArgs<T>& p, int begin, int end) {
+  constexpr int pairs = pair_index(L1, L2, L3, 2 * L1, 2 * L3 + 1);
+  const int64_t channels = Stride ? Stride : p.channels / Simd<T>::W * Simd<T>::W;
+  Vec<T> sums[kEdgesTogether * pairs];
+  if (p.dm && end - begin < kEdgesTogether)
+    for (int k = 0; k < kEdgesTogether * pairs; ++k) sums[k] = Vec<T>{};
+  for (int e = begin; e < end; ++e)
+    backward_orders<T, L1, L2, L3, 0, Second, Stride>(p, e, channels, sums + (e - begin));
+  if (p.dm) store_sums<T>(sums, kEdgesTogether * pairs, p.dm + place_of_gradient(begin, 0, pairs));
+}
+
+// Second: the double backward, for cotangents a, b (through mb) and c.
 template <typename T, int L1, int L2, int L3, bool Second>
 static void backward_path(const PathArgs<T>& p, int begin, int end) {
-  constexpr int pairs = pair_index(L1, L2, L3, 2 * L1, 2 * L3 + 1);
-  const int64_t channels = p.channels / Simd<T>::W * Simd<T>::W;
-  Vec<T> sums[kEdgesTogether * pairs];
-  for (int e = begin; e < end; ++e)
-    backward_orders<T, L1, L2, L3, 0, Second>(p, e, channels, sums + (e - begin) * pairs);
-  if (p.dm) store_sums<T>(sums, (end - begin) * pairs, p.dm + begin * pairs);
+  if constexpr (!Second && sizeof(T) == 4) {  // what trainings run, with the widths that networks have
+    const auto all = [&](int64_t stride) {
+      return p.channels == stride && p.stride1 == stride && p.stride3 == stride && p.dxstride == stride;
+    };
+    if (all(64)) return backward_strided<T, L1, L2, L3, Second, 64>(p, begin, end);
+    if (all(128)) return backward_strided<T, L1, L2, L3, Second, 128>(p, begin, end);
+  }
+  backward_strided<T, L1, L2, L3, Second, 0>(p, begin, end);
 }
 
 // Any path and any channels, by the list of entries. Channels from `from` on; `more`: dm holds the sums of the others.
@@ -421,11 +448,11 @@ static void backward_listed(const PathArgs<T>& p, int64_t from, int begin, int e
       if constexpr (Second) put(p.dw1 + p.dw1row[e] + u, weight1);
     }
     if (p.dm) {
-      T* dm = p.dm + e * p.pairs;
       for (int k = 0; k < p.pairs; ++k) {
         T total = 0;
         for (int i = 0; i < W; ++i) total += sums[k][i];
-        dm[k] = (from ? dm[k] : T(0)) + total;
+        T& dm = p.dm[place_of_gradient(e, k, p.pairs)];
+        dm = (from ? dm : T(0)) + total;
       }
     }
   }
@@ -562,7 +589,7 @@ static inline void make_matrices(const ConvPlan& plan, const T* coupling, int be
   }
 }
 
-// The adjoint: adds to the gradient of the columns. dm of each path is [kTile][its pairs].
+// The adjoint: adds to the gradient of the columns.
 template <typename T>
 static inline void pull_matrices(const ConvPlan& plan, const T* coupling, int64_t first, int64_t last, int edges,
                                  const T* dm, T* dcolumns) {
@@ -571,7 +598,8 @@ static inline void pull_matrices(const ConvPlan& plan, const T* coupling, int64_
     const int begin = plan.paths[path].pair_begin, pairs = plan.paths[path].pair_end - begin;
     for (int k = 0; k < pairs; ++k) {
       alignas(64) T row[kTile] = {};
-      for (int e = 0; e < edges; ++e) row[e] = dm[e * pairs + k];
+      for (int e = 0; e < edges; e += kEdgesTogether)
+        unroll<0, kEdgesTogether>([&](auto i) { row[e + i.value] = dm[place_of_gradient(e, k, pairs) + i.value]; });
       for (int i = plan.entry_begin[begin + k]; i < plan.entry_begin[begin + k + 1]; ++i) {
         T* c = dcolumns + plan.entry_m2[i] * int64_t(kTile);
         unroll<0, N>(
@@ -621,7 +649,8 @@ static inline void clear(T* p, int64_t n) {
 // Paths [begin, end) whose matrices are in cache together; returns the end.
 static inline int64_t group_end(const ConvPlan& plan, int64_t begin) {
   int64_t end = begin;
-  while (end < plan.num_paths && (end == begin || plan.paths[end].pair_end - plan.paths[begin].pair_begin <= kGroupPairs))
+  while (end < plan.num_paths && end < begin + kGroupPaths &&
+         (end == begin || plan.paths[end].pair_end - plan.paths[begin].pair_begin <= kGroupPairs))
     ++end;
   return end;
 }
@@ -869,6 +898,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         p.m = s.m + start;
         p.mb = s.mb + start;
         p.dm = d.dy ? s.dm + start : nullptr;
+        p.rows = d.dx || d.dw || d.dh || d.dv || d.table.dr;
         p.a = Second ? d.a + path.offset1 : nullptr;
         p.xrow = rows.x;
         p.g = d.g + path.offset3;
@@ -903,11 +933,13 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         run_forward<T, true>(path, p);
       };
       if (d.w) {
+        PathArgs<T> all[kGroupPaths];
+        for (int64_t k = first; k < last; ++k) all[k - first] = arguments(plan.paths[k]);
         if (Second)
-          for (int64_t k = first; k < last; ++k) second_forward(plan.paths[k], arguments(plan.paths[k]));
+          for (int64_t k = first; k < last; ++k) second_forward(plan.paths[k], all[k - first]);
         for (int e = 0; e < tile.edges; e += kEdgesTogether)
           for (int64_t k = first; k < last; ++k)
-            run_backward<T, Second>(plan.paths[k], arguments(plan.paths[k]), e,
+            run_backward<T, Second>(plan.paths[k], all[k - first], e,
                                     e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges);
       } else {
         for (int64_t k = first; k < last; ++k) {

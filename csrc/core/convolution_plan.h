@@ -13,6 +13,7 @@ namespace equitools {
 
 constexpr int kTile = 32;         // edges whose M, and whose weights where they are made here, are in cache together
 constexpr int kGroupPairs = 256;  // entries of M of the paths that are done together
+constexpr int kGroupPaths = 32;   // at most so many of them
 constexpr int kMaxOrders = 13;    // 2 l + 1 for the largest degree
 constexpr int kMaxPairs = kMaxOrders * kMaxOrders;  // of one path
 

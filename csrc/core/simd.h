@@ -33,6 +33,17 @@ EQUITOOLS_INLINE Vec<T> load(const T* p) {
   return *reinterpret_cast<const typename Simd<T>::U*>(p);
 }
 
+// The vector, held in a register: the compiler does not read it from memory again at each use.
+template <typename V>
+EQUITOOLS_INLINE V in_register(V v) {
+#if defined(__x86_64__) && EQUITOOLS_VECTOR_BYTES == 64
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#endif
+  return v;
+}
+
 template <typename T>
 EQUITOOLS_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename Simd<T>::U*>(p) = v;

@@ -150,6 +150,34 @@ def test_three_dimensional_features(channels: int, l1: int, l2: int, seed: int) 
     assert_near(derivatives(convolve, blocks, 2), theirs)
 
 
+def from_one_gradient(function: Callable[..., Tensor], inputs: Sequence[Tensor], which: int) -> list[Tensor]:
+    """The gradient of one input, all inputs' gradients of its square, and theirs of the sum of all those squares."""
+    leaves = [t.detach().clone().requires_grad_() for t in inputs]
+    (first,) = torch.autograd.grad(function(*leaves).square().sum(), leaves[which], create_graph=True)
+    second = torch.autograd.grad(first.square().sum(), leaves, create_graph=True, materialize_grads=True)
+    third = torch.autograd.grad(sum(t.square().sum() for t in second), leaves)
+    return [t.detach() for t in (first, *second, *third)]
+
+
+@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("channels", [3, 16, 35])
+def test_derivatives_of_the_gradient_of_one_input(which: int, channels: int) -> None:
+    """As forces are of the positions alone: the double backward has one cotangent, and takes a shorter way."""
+    plan = TensorProductPlan(f"{channels}x0e + {channels}x1o + {channels}x2e", "0e + 1o + 2e", "0e + 1o + 2e")
+    edges = graph(4, 4, 9, seed=which)
+    x, y, w = operands(plan, 4, 9, seed=which)
+    hidden = (x, y, normal(9, 5, seed=7), normal(5, plan.weight_numel, seed=8))
+    if which < 3:
+        assert_near(
+            from_one_gradient(lambda *t: tensor_product_conv(plan, *t, edges, 4), (x, y, w), which),
+            from_one_gradient(lambda *t: oracle(plan, *t, edges, 4), (x, y, w), which),
+        )
+    assert_near(
+        from_one_gradient(lambda *t: radial_tensor_product_conv(plan, *t, edges, 4), hidden, which),
+        from_one_gradient(lambda x, y, h, v: oracle(plan, x, y, h @ v, edges, 4), hidden, which),
+    )
+
+
 @FUZZ
 @given(plans(max_l=4), st.integers(0, 2**16))
 def test_single_precision(plan: TensorProductPlan, seed: int) -> None:
