@@ -9,6 +9,7 @@
 #   make cuda-compile   the CUDA kernels, for one architecture, where there is nvcc; needs no GPU
 #   make bench       the measured tables: writes benchmarks/results and redraws what is rendered from them
 #   make bench-kernels  of these, kernels and networks beside other libraries (an hour; the machine should be idle)
+#   make bench-training  acetylacetone: error against training time beside mace-torch (15 minutes each)
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -19,7 +20,7 @@ TORCH ?= torch==2.13.0
 WORKERS ?= 2
 NATIVE := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu csrc/cuda/*.py)
 
-.PHONY: setup demo test test-slow test-e3nn04 lint docs bench bench-kernels cuda-compile clean
+.PHONY: setup demo test test-slow test-e3nn04 lint docs bench bench-kernels bench-training cuda-compile clean
 
 setup: $(VENV)/.installed
 
@@ -79,6 +80,10 @@ bench: bench-kernels
 bench-kernels: setup
 	$(PY) benchmarks/kernels.py
 	$(PY) benchmarks/model_step.py
+	$(PY) benchmarks/render.py
+
+bench-training: setup
+	$(PY) benchmarks/time_to_accuracy.py --minutes 15
 	$(PY) benchmarks/render.py
 
 clean:

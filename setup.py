@@ -33,6 +33,7 @@ MINIMUM_TORCH = (2, 10)
 FLAGS = [
     "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi",
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
+    f"-ffile-prefix-map={ROOT}=.",  # messages and symbols name the file, not the folder in which it was built
 ]  # fmt: skip
 #: Flags of the sources that hold one instruction set, by the end of their names; other processors leave them out.
 ISA_FLAGS = {

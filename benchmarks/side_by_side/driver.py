@@ -253,7 +253,7 @@ class Team:
             if once > 2 * seconds:
                 wall[side], cpu[side], plan[side] = answer["wall"], answer["cpu"], (0, 0)
             else:
-                inner = max(1, min(50, int(0.03 / once)))
+                inner = max(1, min(200, int(0.1 / once)))  # long turns: the caches hold this side's data
                 plan[side] = max(min(3, rounds), min(rounds, int(seconds / (once * inner)))), inner
         for turn in range(max((count for count, _ in plan.values()), default=0)):
             for side, (count, inner) in plan.items():

@@ -102,7 +102,7 @@ def _limit(limit: dict[str, Any] | None) -> str:
     if limit is None:
         return "–"
     if not limit["credible"]:
-        return "limit measured too low"
+        return "over 100 % (memory; in the cache)" if limit["binding"] == "memory" else "limit measured too low"
     rates = f"{number(limit['gbs'])} GB/s"
     if limit["gflops"] > 0:
         rates += f", {number(limit['gflops'])} GFLOP/s"

@@ -190,7 +190,9 @@ class Session:
             for threads in self.options.threads:
                 print(f"— {threads} thread{'s' * (threads > 1)}: the machine's limits …", flush=True)
                 self.result["machine"][str(threads)] = _rounded(
-                    machine.measure(threads, 100 if self.options.quick else 400, self.options.clock)
+                    machine.limits(
+                        threads, 100 if self.options.quick else 400, self.options.clock, 1 if self.options.quick else 3
+                    )
                 )
                 with Team(
                     threads, not self.options.no_install, self.options.device, keep_memory=self.keep_memory
@@ -252,5 +254,7 @@ def _parts(row: dict[str, Any]) -> Iterator[str]:
             text += f" ±{figures['error']:.0e}"
         yield text
     if "roofline" in row:
-        doubt = "" if row["roofline"]["credible"] else " (not credible: the limit was measured too low)"
+        doubt = (
+            "" if row["roofline"]["credible"] else " (the arrays are in the cache, or the limit was measured too low)"
+        )
         yield f"{100 * row['roofline']['fraction']:.3g} % of the {row['roofline']['binding']} limit{doubt}"

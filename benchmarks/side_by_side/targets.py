@@ -76,9 +76,11 @@ def _threads(result: Result | None, problem: str, task: str) -> float | None:
 
 
 def _credible(row: dict[str, Any]) -> float | None:
-    """Return the fraction of the limit, but none that cannot be."""
+    """Return the fraction of the limit: all of it where arrays come out of the cache, none if it cannot be."""
     limit = row.get("roofline", {})
-    return limit.get("fraction") if limit.get("credible") else None
+    if limit and not limit["credible"]:
+        return 1.0 if limit["binding"] == "memory" else None
+    return limit.get("fraction")
 
 
 def _speedups(kernels: Result | None) -> Iterator[Target]:

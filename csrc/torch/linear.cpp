@@ -89,6 +89,9 @@ Segments elements_of(const std::optional<Tensor>& species, int64_t rows, int64_t
   STD_TORCH_CHECK(species->scalar_type() == ScalarType::Long && species->dim() == 1 && species->size(0) == rows,
                   "species must be int64 [N], one for each row");
   const Tensor dense_species = dense(*species);
+  const int64_t* z = dense_species.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < rows; ++i)
+    STD_TORCH_CHECK(0 <= z[i] && z[i] < elements, "species must lie in 0 to ", elements - 1, ", one is ", z[i]);
   return make_segments(dense_species.const_data_ptr<int64_t>(), rows, elements);
 }
 

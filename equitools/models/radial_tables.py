@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -134,10 +135,12 @@ def tabulate(net: ManyBodyMP, layer: int, tolerance: float) -> RadialTables:
     for intervals in _INTERVALS:
         spacing = cutoff / intervals
         found = _hidden(net, layer, torch.linspace(0, cutoff, intervals + 1, dtype=torch.float64), 2)
-        places = torch.linspace(0, intervals, intervals * _DENSE + 1, dtype=torch.float64)
-        exact = [e @ triangle.T for e in _hidden(net, layer, places * spacing, 2)]
         table = _quintic([f @ triangle.T @ chosen for f in found], spacing)
-        errors = _errors(table, chosen, basis, places, exact, spacing)
+
+        def exactly(r: Tensor) -> list[Tensor]:
+            return [h @ last for h in _hidden(net, layer, r, 2)]
+
+        errors = _errors(table, weight, exactly, spacing)
         best = RadialTables(table, weight, intervals, functions, *errors)
         if max(errors) <= tolerance:
             return best
@@ -150,12 +153,16 @@ def tabulate(net: ManyBodyMP, layer: int, tolerance: float) -> RadialTables:
 
 
 def _errors(
-    table: Tensor, chosen: Tensor, basis: Tensor, places: Tensor, exact: list[Tensor], spacing: float
+    table: Tensor, weight: Tensor, exactly: Callable[[Tensor], list[Tensor]], spacing: float
 ) -> tuple[float, float]:
     """Return bounds of the relative errors of all weights and of their derivatives, for every length."""
-    made = [m @ chosen.T for m in _evaluate(table, places, spacing)]
-    largest = [(e @ basis.T).abs().max() for e in exact]
-    wrong = [((m - e) @ basis.T).abs().max() for m, e in zip(made, exact, strict=True)]
+    largest, wrong = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    places = torch.linspace(0, len(table), len(table) * _DENSE + 1, dtype=torch.float64)
+    for piece in places.split(512):  # all at once would take hundreds of megabytes
+        found = zip(_evaluate(table, piece, spacing), exactly(piece * spacing), strict=True)
+        for order, (made, exact) in enumerate(found):
+            largest[order] = torch.maximum(largest[order], exact.abs().max())
+            wrong[order] = torch.maximum(wrong[order], (made @ weight - exact).abs().max())
     half = 0.5 * spacing / _DENSE
     tiny = torch.finfo(torch.float64).tiny
     # |e(r)| <= |e(nearest)| + half max |e'|, and the same once more for e'; the error of the curvature is sampled.

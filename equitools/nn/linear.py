@@ -69,6 +69,11 @@ class Linear(torch.nn.Module):
         if (self.num_elements is None) != (species is None):
             raise ShapeError("Give the species exactly when the module was made with num_elements.")
         rows = x.reshape(-1, x.shape[-1])
+        if species is not None and (species.dtype != torch.int64 or species.shape != rows.shape[:1]):
+            raise ShapeError(
+                f"species must be int64 [{len(rows)}], one for each row of x, it is {species.dtype} "
+                f"{list(species.shape)}."
+            )
         out = irreps_linear(self.plan, rows, self._weight(), species, self.layout == "mul_ir")
         if self.bias is not None and "0e" in self.fan_in:
             out = out + self._offset(species)

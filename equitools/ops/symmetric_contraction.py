@@ -12,6 +12,7 @@ from torch import Tensor
 from equitools.errors import ShapeError
 from equitools.ops import backend
 from equitools.ops.contraction_program import terms_of_program
+from equitools.ops.needed import needed
 from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.plan import SymmetricContractionPlan
 from equitools.ops.precision import full_precision
@@ -193,7 +194,7 @@ def _register() -> None:
         if grad is None:
             return (None,) * 6
         x, weight, species, *program = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[:2]
+        wanted = needed(ctx, 0), needed(ctx, 1)
         found = ops.symmetric_contraction_backward(x, weight, species, grad, *program, *wanted)
         return *(g if want else None for g, want in zip(found, wanted, strict=True)), None, None, None, None
 
@@ -208,7 +209,7 @@ def _register() -> None:
         if u is None and v is None:
             return (None,) * 8
         u = torch.zeros_like(x) if u is None else u
-        need_x, need_weight, _, need_grad, *_ = ctx.needs_input_grad
+        need_x, need_weight, need_grad = (needed(ctx, k) for k in (0, 1, 3))
         dgrad, dx, dweight = ops.symmetric_contraction_double_backward(
             x, weight, species, grad, u, v, *program, need_weight
         )
