@@ -37,12 +37,18 @@ def _check_rows(table: dict[str, Any], problem: str) -> None:
 def test_operations_of_the_convolution_are_counted_as_by_hand() -> None:
     case = {
         "kind": "conv", "irreps_in": "128x0e+128x1o+128x2e", "irreps_edge": "0e+1o+2e+3o",
-        "irreps_out": "0e+1o+2e+3o", "edges": 1,
+        "irreps_out": "0e+1o+2e+3o", "edges": 1, "nodes": 2,
     }  # fmt: skip
     assert counts.complete(case)["paths"] == 17
     found = counts.floor_counts(case)
-    assert found["forward"] == {"flop": (2 * 187 + 71) * 128 + 2 * 215, "bytes": 4 * (17 * 128 + 9 * 128 + 16)}
-    assert found["backward"] == {"flop": (6 * 187 + 3 * 71) * 128, "bytes": 8 * (17 * 128 + 9 * 128 + 16)}
+    assert found["forward"] == {
+        "flop": (2 * 187 + 71) * 128 + 2 * 215, "bytes": 4 * (17 * 128 + 9 * 128 + 16),
+        "footprint": 4 * (17 * 128 + 16 + 2 * (71 + 9) * 128),
+    }  # fmt: skip
+    assert found["backward"] == {
+        "flop": (6 * 187 + 3 * 71) * 128, "bytes": 8 * (17 * 128 + 9 * 128 + 16),
+        "footprint": 4 * (2 * 17 * 128 + 2 * 16 + 2 * (71 + 18) * 128),
+    }  # fmt: skip
     radial = counts.floor_counts({**case, "kind": "radial", "hidden": 64})
     assert radial["forward"]["flop"] - found["forward"]["flop"] == 2 * 64 * 17 * 128
     assert radial["forward"]["bytes"] == 4 * (64 + 9 * 128 + 16)
@@ -59,6 +65,10 @@ def test_the_binding_limit() -> None:
     assert work["gflops"] == pytest.approx(50.0)
     assert work["credible"]
     assert not counts.against_roofline({"flop": 1e11, "bytes": 0.0}, 900.0, limits)["credible"]
+    limits |= {"cached_gbs": 20.0, "cache_mb": 30.0}
+    cached = counts.against_roofline({"flop": 1e9, "bytes": 1e9, "footprint": 14e6}, 100.0, limits)
+    assert (cached["binding"], cached["fraction"]) == ("cache", pytest.approx(0.5))
+    assert counts.against_roofline({"flop": 1e9, "bytes": 1e9, "footprint": 16e6}, 200.0, limits)["binding"] == "memory"
 
 
 def test_layouts_are_undone() -> None:

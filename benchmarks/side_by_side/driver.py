@@ -33,8 +33,8 @@ class WorkerError(RuntimeError):
     """A worker answered that a command failed, or ended."""
 
 
-#: glibc keeps what is freed: without this, every result of more than 32 MB gets new pages from the system, and other
-#: libraries' temporaries return and come again. Clearing such pages can take longer than the operation.
+#: glibc keeps what is freed: without this, every result of more than 32 MB gets new pages from the system, and clearing
+#: them can take longer than the operation.
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": str(2**26)}
 
 
@@ -227,7 +227,7 @@ class Team:
         Args:
             task: Its name.
             sides: Which sides have it.
-            seconds: About how long each side may run; a slow one has fewer rounds, at least 3. Where a single run takes
+            seconds: About how long each side may run; a slow one has fewer rounds, at least 5. Where a single run takes
                 more than twice as long, that run is the measurement.
             rounds: At most so many.
             warm_ups: Runs before the first that counts.
@@ -238,6 +238,7 @@ class Team:
         wall: dict[str, list[float]] = {}
         cpu: dict[str, list[float]] = {}
         plan: dict[str, tuple[int, int]] = {}
+        cold: dict[str, int] = {}  # runs at the beginning of a turn that do not count: the side before had the caches
         notes: dict[str, str] = {}
         for side in sides:
             try:
@@ -249,24 +250,24 @@ class Team:
                 self._revive(side)
                 continue
             once = max(min(answer["wall"]), 1e-6)
-            wall[side], cpu[side] = [], []
+            wall[side], cpu[side], cold[side] = [], [], int(once < 0.2)
             if once > 2 * seconds:
                 wall[side], cpu[side], plan[side] = answer["wall"], answer["cpu"], (0, 0)
             else:
                 inner = max(1, min(200, int(0.1 / once)))  # long turns: the caches hold this side's data
-                plan[side] = max(min(3, rounds), min(rounds, int(seconds / (once * inner)))), inner
+                plan[side] = max(min(5, rounds), min(rounds, int(seconds / (once * inner)))), inner
         for turn in range(max((count for count, _ in plan.values()), default=0)):
             for side, (count, inner) in plan.items():
                 if turn >= count:
                     continue
                 try:
-                    answer = self.clients[side].do("time", task=task, repetitions=inner)
+                    answer = self.clients[side].do("time", task=task, repetitions=cold[side] + inner)
                 except WorkerError as error:  # what it has done so far counts
                     notes[side], plan[side] = shorten(str(error)), (0, 0)
                     self._revive(side)
                     break
-                wall[side] += answer["wall"]
-                cpu[side] += answer["cpu"]
+                wall[side] += answer["wall"][cold[side] :]
+                cpu[side] += answer["cpu"][cold[side] :]
         return {s: {"wall_ms": statistics(wall[s]), "cpu_ms": statistics(cpu[s])} for s in plan if wall[s]}, notes
 
     def outputs(self, side: str, task: str) -> dict[str, np.ndarray]:

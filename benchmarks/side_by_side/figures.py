@@ -91,7 +91,7 @@ def _rooflines(kernels: Result) -> bool:
             f"{row.get('label', name.replace('_', ' '))}, {row['task'].replace('_', ' + ')}, nt{row['threads']}",
             row["roofline"],
         )
-        for name, _ in _RATIOS
+        for name in ("roofline",)
         for row in rows_of(kernels, name)
         if row.get("roofline", {}).get("credible")
     ]
@@ -100,13 +100,13 @@ def _rooflines(kernels: Result) -> bool:
     figure, axes = _figure(8, 0.9 + 0.26 * len(rows))
     axis = axes[0, 0]
     for place, (_, limit) in enumerate(rows):
-        colour = "#4477aa" if limit["binding"] == "memory" else "#ee6677"
+        colour = {"memory": "#4477aa", "cache": "#66ccee"}.get(limit["binding"], "#ee6677")
         axis.barh(place, 100 * limit["fraction"], 0.7, color=colour)
         axis.annotate(f" {100 * limit['fraction']:.0f}", (100 * limit["fraction"], place), va="center", fontsize=7)
     axis.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=7)
     axis.invert_yaxis()
     axis.axvline(50, color=COLOURS[OURS], linewidth=1, linestyle="--")
-    axis.set_xlabel("% of the limit that binds: memory (blue), multiply-adds (red)")
+    axis.set_xlabel("% of the limit that binds: memory (blue), cache (cyan), multiply-adds (red)")
     _save(figure, "bench_roofline.png")
     return True
 

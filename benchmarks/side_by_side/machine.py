@@ -26,11 +26,16 @@ n = 1536 if megabytes > 64 else 512
 for dtype in (torch.float32, torch.float64):
     a, b, c = (torch.randn(n, n, dtype=dtype) for _ in range(3))
     print(2 * n**3 / best(lambda: torch.mm(a, b, out=c)) / 1e9)
-count = megabytes * 250_000
-x, y, z = (torch.ones(count) for _ in range(3))
-print(4 * count / best(lambda: x.sum()) / 1e9)
-print(8 * count / best(lambda: y.copy_(x)) / 1e9)
-print(12 * count / best(lambda: torch.add(x, y, alpha=3.0, out=z)) / 1e9)
+def rates(total, repetitions):
+    def repeated(function):
+        return lambda: [function() for _ in range(repetitions)]
+    for arrays, function in (
+        (1, lambda x: x.sum()), (2, lambda x, y: y.copy_(x)), (3, lambda x, y, z: torch.add(x, y, alpha=3.0, out=z)),
+    ):
+        given = [torch.ones(total // 4 // arrays) for _ in range(arrays)]
+        print(4 * arrays * len(given[0]) * repetitions / best(repeated(lambda: function(*given))) / 1e9)
+rates(megabytes * 1_000_000 * 3, 1)
+rates(12_000_000, 20)
 """
 
 
@@ -61,7 +66,14 @@ def limits(threads: int, megabytes: int = 400, clock: str = "wall", repetitions:
         repetitions: How many measurements.
     """
     found = [measure(threads, megabytes, clock) for _ in range(repetitions)]
-    return {key: value if key == "clock" else max(f[key] for f in found) for key, value in found[0].items()}
+    best = {key: value if key == "clock" else max(f.get(key, 0.0) for f in found) for key, value in found[0].items()}
+    return {**best, "cache_mb": last_level_cache()}
+
+
+def last_level_cache() -> float:
+    """Return the size of the largest cache of the first processor in MB (10⁶ bytes), 0 where it is not known."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    return max((1024e-6 * int(size.read_text().strip().rstrip("K")) for size in sizes), default=0.0)
 
 
 def measure(threads: int, megabytes: int = 400, clock: str = "wall") -> dict[str, Any]:
@@ -69,22 +81,24 @@ def measure(threads: int, megabytes: int = 400, clock: str = "wall") -> dict[str
 
     Args:
         threads: Their number.
-        megabytes: Of each array that is streamed.
+        megabytes: Of each array that is streamed, where there are three.
         clock: What the rows are timed by. Limits by another clock are none: on a busy machine those by the wall clock
             are too low for times by the processor's, and more than all of them would be reached.
 
     Returns:
         ``gflops`` and ``gflops64`` (the better of multiply-adds and matrix product), ``gbs`` (the best of reading,
-        copying and triad), and each of what they come from.
+        copying and triad), ``cached_gbs`` (the same of 12 MB, which a last-level cache holds), and each of what they
+        come from.
     """
     command = [sys.executable, "-c", _RATES, str(threads), str(megabytes), clock]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    gemm, gemm64, read, copy, triad = (float(line) for line in done.stdout.split())
+    gemm, gemm64, read, copy, triad, *cached = (float(line) for line in done.stdout.split())
     fma = _fma(threads, clock)
     found: dict[str, Any] = {
         "clock": clock,
         "gemm_gflops": gemm, "gemm64_gflops": gemm64, "read_gbs": read, "copy_gbs": copy, "triad_gbs": triad,
         "gflops": gemm, "gflops64": gemm64, "gbs": max(read, copy, triad),
+        "cached_gbs": max(cached),
     }  # fmt: skip
     if fma is not None:
         found |= {"fma_gflops": fma[0], "fma64_gflops": fma[1]}

@@ -14,6 +14,7 @@ TITLES = {
     "conv_64_l2": "Convolution 64×(0e+1o+2e) ⊗ 0..2",
     "radial_128_l2": "The first, with the radial network's last layer",
     "radial_64_l2": "The second, with the radial network's last layer",
+    "roofline": "How much of the machine's limits the convolutions reach, with freed memory kept",
     "sh_l3": "Spherical harmonics, l ≤ 3",
     "sh_l6": "Spherical harmonics, l ≤ 6",
     "contraction_l0": "Symmetric contraction to 0e",
@@ -32,7 +33,8 @@ TITLES = {
 TASKS = {
     "forward": "forward", "forward_backward": "forward + backward",
     "forward_backward_x": "forward + backward (x alone)",
-    "backward": "backward", "double_backward": "double backward", "energy_forces": "by autograd",
+    "backward": "backward", "double_backward": "double backward",
+    "double_backward_both": "double backward of edges and weights", "energy_forces": "by autograd",
     "inference": "inference, exact radials", "inference_tabulated": "inference, tabulated radials",
     "calculator_step": "step", "training_step": "step",
 }  # fmt: skip
@@ -102,7 +104,7 @@ def _limit(limit: dict[str, Any] | None) -> str:
     if limit is None:
         return "–"
     if not limit["credible"]:
-        return "over 100 % (memory; in the cache)" if limit["binding"] == "memory" else "limit measured too low"
+        return f"limit of the {limit['binding']} measured too low"
     rates = f"{number(limit['gbs'])} GB/s"
     if limit["gflops"] > 0:
         rates += f", {number(limit['gflops'])} GFLOP/s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 
 from benchmarks._results import RESULTS, ROOT, save
 from benchmarks.side_by_side import machine
-from benchmarks.side_by_side.driver import KEPT_MEMORY, OURS, SIDES, Team
+from benchmarks.side_by_side.driver import OURS, SIDES, Team
 from benchmarks.side_by_side.rows import exact_outputs, measure
 
 #: name → (what it does with a run, what it is)
@@ -49,11 +50,6 @@ def arguments(description: str, problems: Problems) -> argparse.Namespace:
     )
     parser.add_argument(
         "--seconds", type=float, default=None, help="for each side and task, about; default 5, quick 0.2"
-    )
-    parser.add_argument(
-        "--default-allocator",
-        action="store_true",
-        help="kernels: let every side's allocator return freed memory to the system, as it does by default",
     )
     parser.add_argument("--no-install", action="store_true", help="make no environments")
     parser.add_argument("--output", type=Path, help="the result file; default benchmarks/results/NAME.json")
@@ -136,6 +132,13 @@ class Run:
             rows.append(row)
         return rows
 
+    @contextlib.contextmanager
+    def keeping_memory(self) -> Iterator[Run]:
+        """Give the same run with workers of their own, whose allocator keeps what is freed."""
+        options = self.session.options
+        with Team(self.team.threads, not options.no_install, options.device, keep_memory=True) as team:
+            yield Run(self.session, team, self.problem)
+
     def roofline(self) -> dict[str, float]:
         """Return what the machine can do with this number of threads, measured in this run."""
         return self.session.result["machine"][str(self.team.threads)]
@@ -147,12 +150,10 @@ class Session:
     Args:
         name: Of the result file.
         options: The command line.
-        keep_memory: Whether freed memory stays with the processes, so that operations are timed and not the system.
     """
 
-    def __init__(self, name: str, options: argparse.Namespace, keep_memory: bool = False) -> None:
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.name, self.options = name, options
-        self.keep_memory = keep_memory and not options.default_allocator
         if options.device != "cpu":
             self.name = f"{name}_{options.device}"
         self.path = options.output or (QUICK_FOLDER if options.quick else RESULTS) / f"{self.name}.json"
@@ -162,7 +163,6 @@ class Session:
         self.result: dict[str, Any] = {"complete": False, "machine": {}, "versions": {}, "problems": {}}
         if options.only:
             self._keep_the_others()
-        self.result["allocator"] = KEPT_MEMORY if self.keep_memory else {}
 
     def _keep_the_others(self) -> None:
         if self.path.exists():
@@ -194,9 +194,7 @@ class Session:
                         threads, 100 if self.options.quick else 400, self.options.clock, 1 if self.options.quick else 3
                     )
                 )
-                with Team(
-                    threads, not self.options.no_install, self.options.device, keep_memory=self.keep_memory
-                ) as team:
+                with Team(threads, not self.options.no_install, self.options.device) as team:
                     for name in wanted:
                         problems[name][0](Run(self, team, name))
                         self.result["versions"].update(team.versions)
@@ -254,7 +252,5 @@ def _parts(row: dict[str, Any]) -> Iterator[str]:
             text += f" ±{figures['error']:.0e}"
         yield text
     if "roofline" in row:
-        doubt = (
-            "" if row["roofline"]["credible"] else " (the arrays are in the cache, or the limit was measured too low)"
-        )
+        doubt = "" if row["roofline"]["credible"] else " (not credible: the limit was measured too low)"
         yield f"{100 * row['roofline']['fraction']:.3g} % of the {row['roofline']['binding']} limit{doubt}"

@@ -76,11 +76,9 @@ def _threads(result: Result | None, problem: str, task: str) -> float | None:
 
 
 def _credible(row: dict[str, Any]) -> float | None:
-    """Return the fraction of the limit: all of it where arrays come out of the cache, none if it cannot be."""
+    """Return the fraction of the limit, but none that cannot be."""
     limit = row.get("roofline", {})
-    if limit and not limit["credible"]:
-        return 1.0 if limit["binding"] == "memory" else None
-    return limit.get("fraction")
+    return limit.get("fraction") if limit.get("credible") else None
 
 
 def _speedups(kernels: Result | None) -> Iterator[Target]:
@@ -98,7 +96,7 @@ def _speedups(kernels: Result | None) -> Iterator[Target]:
             yield Target(words, peer, name, figure, False, "×", _ratio(kernels, problem, task, peer))
         if problem.startswith("conv"):
             for task in ("forward", "backward"):
-                rows = rows_of(kernels, problem, task=task, threads=1)
+                rows = rows_of(kernels, "roofline", label=problem, task=task, threads=1)
                 reached = _figure(rows, _credible)
                 percent = None if reached is None else 100 * reached
                 yield Target(words, "the machine's limit", task, 50, False, " %", percent)

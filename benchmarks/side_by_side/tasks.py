@@ -56,7 +56,9 @@ def derivative_tasks(
         function: Computes the output from ``inputs``.
         inputs: Leaves that ask for gradients.
         cotangent: Of the output.
-        second: The input y of the double backward: the gradient of Σ|∂(Σ out²)/∂y|² + Σ out for all inputs.
+        second: The input y of the double backward: the gradient of Σ|∂(Σ out²)/∂y|² + Σ out for all inputs. Where
+            there are weights, ``double_backward_both`` takes the gradient for y and for them, or for the hidden layer
+            that they come from: through both does a network's force depend on the positions.
         canonical: Brings an output (``"out"``) or the gradient of an input (its name) to the common order.
         subsets: Further "forward + backward" tasks by name, for some of the inputs.
         weighted: Take Σ cotangent · out instead of Σ out² (which does not depend on y for spherical harmonics), and
@@ -83,11 +85,17 @@ def derivative_tasks(
     all_inputs = [*inputs.values(), upstream] if weighted else list(inputs.values())
     all_names = (*wrt, "cotangent") if weighted else wrt
 
-    def double_backward(_: Any) -> tuple[Tensor, ...]:
-        out = function()
-        scalar = (out * upstream).sum() if weighted else out.square().sum()
-        (first,) = torch.autograd.grad(scalar, inputs[second], create_graph=True)
-        return torch.autograd.grad(first.square().sum() + out.sum(), all_inputs)
+    def double_backward(names: Sequence[str]) -> Callable[[Any], tuple[Tensor, ...]]:
+        def run(_: Any) -> tuple[Tensor, ...]:
+            out = function()
+            scalar = (out * upstream).sum() if weighted else out.square().sum()
+            firsts = torch.autograd.grad(scalar, [inputs[n] for n in names], create_graph=True)
+            total = out.sum()
+            for first in firsts:
+                total = total + first.square().sum()
+            return torch.autograd.grad(total, all_inputs)
+
+        return run
 
     def named(names: Sequence[str]) -> Callable[[Any], dict[str, np.ndarray]]:
         return lambda result: {n: canonical(n, t) for n, t in zip(names, result, strict=True)}
@@ -96,8 +104,11 @@ def derivative_tasks(
         "forward": Task(forward, named(("out",))),
         "forward_backward": Task(forward_backward(wrt), named(("out", *wrt))),
         "backward": Task(backward, named(wrt), prepare=function),
-        "double_backward": Task(double_backward, named(all_names)),
+        "double_backward": Task(double_backward([second]), named(all_names)),
     }
+    weights = next((n for n in ("hidden", "weight") if n in inputs), None)
+    if weights is not None:
+        tasks["double_backward_both"] = Task(double_backward([second, weights]), named(all_names))
     for name, subset in (subsets or {}).items():
         tasks[name] = Task(forward_backward(subset), named(("out", *subset)))
     return tasks

@@ -221,7 +221,10 @@ static void forward_listed(const PathArgs<T>& p, int64_t channel, int count) {
 
 constexpr int kEdgesTogether = 4;  // in the backward kernels: their rows of x and dx stay in the first-level cache
 
-// The gradient of entry k of M of edge e: of the edges that are done together, one beside the other.
+static_assert(kTile % kEdgesTogether == 0);
+
+// The gradient of entry k of M of edge e: of the edges that are done together, one beside the other. Places of edges
+// beyond a tile's last may hold anything.
 constexpr int64_t place_of_gradient(int e, int k, int pairs) {
   return (int64_t(e / kEdgesTogether) * pairs + k) * kEdgesTogether + e % kEdgesTogether;
 }
@@ -253,8 +256,8 @@ constexpr int group_of_orders(int l1, int l2, int l3, int ma) {
   return mb;
 }
 
-// Gradient of M: sums over channels of (w x) g, or of (w a + c x) g. One vector an entry. Stride: of all rows, where the
-// compiler knows it, which leaves one pointer for all rows of a block; or 0.
+// Gradient of M: sums over channels of (w x) g, or of (w a + c x) g. One vector an entry. Stride: of the rows of
+// x and dx, and the channels, where the compiler knows them, so that one pointer reaches all rows; or 0.
 template <typename T, int L1, int L2, int L3, int Ma, int Mb, bool Second, int Stride>
 EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t channels, Vec<T>* sums) {
   constexpr int W = Simd<T>::W, B = 2 * L3 + 1, pairs = kPairsOf<L1, L2, L3, Ma, Mb>;
@@ -263,7 +266,7 @@ EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t ch
   const T* g = p.g + p.grow[e];
   const T* a = Second ? p.a + p.xrow[e] + Ma * p.stride1 : nullptr;
   const T* c = Second ? p.c + p.wrow[e] : nullptr;
-  const int64_t stride1 = Stride ? Stride : p.stride1, stride3 = Stride ? Stride : p.stride3;
+  const int64_t stride1 = Stride ? Stride : p.stride1, stride3 = p.stride3;
   constexpr bool kFetch = Ma == 0 && !Second;  // what follows may not be asked for
   const T* next = p.w + (kFetch ? p.ahead[e] : 0);
   Vec<T> acc[pairs];
@@ -307,7 +310,7 @@ EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t chan
   T* dx = p.dx + p.dxrow[e] + Ma * p.dxstride;
   T* dw = p.dw + p.dwrow[e];
   T* dw1 = Part == 1 ? p.dw1 + p.dw1row[e] : nullptr;
-  const int64_t stride1 = Stride ? Stride : p.stride1, stride3 = Stride ? Stride : p.stride3;
+  const int64_t stride1 = Stride ? Stride : p.stride1, stride3 = p.stride3;
   const int64_t dxstride = Stride ? Stride : p.dxstride;
   const T* next = p.w + (kFetch ? p.ahead[e] : 0);
   const T* next_c = Part == 1 ? p.c + p.dwahead[e] : nullptr;
@@ -388,12 +391,12 @@ static void backward_strided(const PathArgs<T>& p, int begin, int end) {
 // Second: the double backward, for cotangents a, b (through mb) and c.
 template <typename T, int L1, int L2, int L3, bool Second>
 static void backward_path(const PathArgs<T>& p, int begin, int end) {
-  if constexpr (!Second && sizeof(T) == 4) {  // what trainings run, with the widths that networks have
-    const auto all = [&](int64_t stride) {
-      return p.channels == stride && p.stride1 == stride && p.stride3 == stride && p.dxstride == stride;
+  if constexpr (!Second && sizeof(T) == 4) {  // forces and first derivatives, with the widths that networks have
+    const auto is = [&](int64_t stride) {
+      return p.channels == stride && p.stride1 == stride && (p.dxstride == stride || !p.rows);
     };
-    if (all(64)) return backward_strided<T, L1, L2, L3, Second, 64>(p, begin, end);
-    if (all(128)) return backward_strided<T, L1, L2, L3, Second, 128>(p, begin, end);
+    if (is(64)) return backward_strided<T, L1, L2, L3, Second, 64>(p, begin, end);
+    if (is(128)) return backward_strided<T, L1, L2, L3, Second, 128>(p, begin, end);
   }
   backward_strided<T, L1, L2, L3, Second, 0>(p, begin, end);
 }

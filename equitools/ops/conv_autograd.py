@@ -32,20 +32,23 @@ def _sum(*terms: Tensor) -> Tensor:
     return total
 
 
-def _of_one_cotangent(ctx: Any, conv: Any, conv_backward: Any, cotangents: list[Tensor | None]) -> list[Tensor | None]:
+def _of_one_cotangent(
+    ctx: Any, conv: Any, conv_backward: Any, saved: tuple[Tensor, ...], cotangents: list[Tensor | None]
+) -> list[Tensor | None]:
     """Return the double backward's gradients of (grad, x, y, ...) where no more than one cotangent is there.
 
     The backward is linear in that factor's gradient: with the cotangent in the factor's place, what remains is one
     convolution and one backward, a third of the work of the sum over all cotangents.
 
     Args:
-        ctx: Of the double backward; saved are the gradient of the output, the factors, the edges and the tables.
+        ctx: Of the double backward.
         conv: The convolution.
         conv_backward: Its backward.
+        saved: The gradient of the output, the factors, the edges and the tables.
         cotangents: Of the factors' gradients.
     """
-    grad, *factors = ctx.saved_tensors[: 1 + len(cotangents)]
-    edge_index, *tables = ctx.saved_tensors[1 + len(cotangents) :]
+    grad, *factors = saved[: 1 + len(cotangents)]
+    edge_index, *tables = saved[1 + len(cotangents) :]
     grads: list[Tensor | None] = [None] * (1 + len(factors))
     place = next((k for k, c in enumerate(cotangents) if c is not None), None)
     if place is None:
@@ -81,10 +84,11 @@ def _conv_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None
 
 
 def _conv_double_backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-    grad, x, y, w, *rest = ctx.saved_tensors
+    saved = ctx.saved_tensors  # once: under activation checkpointing they can be unpacked only once
+    grad, x, y, w, *rest = saved
     wanted = [c if n else None for c, n in zip(cotangents, ctx.need, strict=True)]
     if sum(c is not None for c in wanted) < 2:
-        grads = _of_one_cotangent(ctx, _ops.tensor_product_conv, _ops.tensor_product_conv_backward, wanted)
+        grads = _of_one_cotangent(ctx, _ops.tensor_product_conv, _ops.tensor_product_conv_backward, saved, wanted)
         return *grads, *(None,) * 8
     a, b, c = (_or_zeros(c, like) for c, like in zip(wanted, (x, y, w), strict=True))
     grads = _ops.tensor_product_conv_double_backward(a, b, c, grad, x, y, w, *rest)
@@ -135,11 +139,12 @@ def _radial_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> No
 
 
 def _radial_double_backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-    grad, x, y, h, v, *rest = ctx.saved_tensors
+    saved = ctx.saved_tensors
+    grad, x, y, h, v, *rest = saved
     wanted = [c if n else None for c, n in zip(cotangents, ctx.need, strict=True)]
     if sum(c is not None for c in wanted) < 2:
         conv, conv_backward = _ops.radial_tensor_product_conv, _ops.radial_tensor_product_conv_backward
-        return *_of_one_cotangent(ctx, conv, conv_backward, wanted), *(None,) * 9
+        return *_of_one_cotangent(ctx, conv, conv_backward, saved, wanted), *(None,) * 9
     a, b, ch = (_or_zeros(c, like) for c, like in zip(wanted[:3], (x, y, h), strict=True))
     need_v = needed(ctx, 4)
     grads = _ops.radial_tensor_product_conv_double_backward(a, b, ch, wanted[3], grad, x, y, h, v, *rest, need_v)

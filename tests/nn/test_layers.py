@@ -61,6 +61,9 @@ def test_linear_layouts_and_species() -> None:
     assert a(x[:0], species[:0]).shape == (0, a.irreps_out.dim)
     with pytest.raises(ShapeError, match="species"):
         a(x)
+    for wrong in (species.int(), species[:2], species[:, None]):
+        with pytest.raises(ShapeError, match=r"species must be int64 \[4\]"):
+            a(x, wrong)
 
 
 def test_linear_keeps_unit_variance_and_fills_absent_irreps_with_zeros() -> None:

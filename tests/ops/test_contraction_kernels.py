@@ -220,6 +220,33 @@ def test_only_what_is_needed():
 
 
 @needs_kernels
+def test_forces_need_no_gradient_of_the_weights():
+    plan, x, weights, species = make("0e + 1o", "0e + 1o", 3)
+    leaf = x.clone().requires_grad_()
+    trained = [[w.clone().requires_grad_() for w in row] for row in weights]
+    flat = [w for row in trained for w in row]
+    seen = []
+
+    class Record(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "symmetric_contraction_backward" in str(function):
+                seen.append(args[-2:])
+            return function(*args, **(kwargs or {}))
+
+    energy = (
+        symmetric_contraction(plan, 1.0 * leaf, [[1.0 * w for w in row] for row in trained], species).square().sum()
+    )
+    with Record():
+        (force,) = torch.autograd.grad(energy, leaf, create_graph=True)
+    assert seen == [(True, False)]
+    found = torch.autograd.grad(force.square().sum(), flat, allow_unused=True)
+    energy = symmetric_contraction(plan, leaf, trained, species).square().sum()
+    (force,) = torch.autograd.grad(energy, leaf, create_graph=True)
+    again = torch.autograd.grad(force.square().sum(), flat, allow_unused=True)
+    torch.testing.assert_close(found, again, rtol=1e-12, atol=1e-12)
+
+
+@needs_kernels
 def test_opcheck():
     plan, x, weights, species = make("0e + 1o", "0e + 1o", 2)
     args = packed(plan, x, weights, species)

@@ -6,9 +6,11 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -148,6 +150,60 @@ def test_three_dimensional_features(channels: int, l1: int, l2: int, seed: int) 
 
     theirs = derivatives(lambda x, y, w: oracle(plan, x.flatten(1), y, w.flatten(1), edges, 4), blocks, 2)
     assert_near(derivatives(convolve, blocks, 2), theirs)
+
+
+@pytest.mark.parametrize("channels", [64, 128])
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("wanted", [(0, 1, 2), (1,), (0,), (1, 2)])
+def test_widths_with_kernels_of_their_own(channels: int, merged: bool, wanted: tuple[int, ...]) -> None:
+    """64 and 128 channels in float32, whatever is asked for, tiles that end within four edges."""
+    plan = TensorProductPlan(f"{channels}x0e + {channels}x1o + {channels}x2e", "0e + 1o + 2e", "0e + 1o + 2e")
+    edges = graph(4, 3, 39, seed=channels)
+    double = operands(plan, 4, 39)
+    for inputs in (double, (*double[:2], normal(39, 6, seed=3), normal(6, plan.weight_numel, seed=4))):
+        convolve = tensor_product_conv if len(inputs) == 3 else radial_tensor_product_conv
+
+        def function(*t: Tensor, convolve: Any = convolve) -> Tensor:
+            return convolve(plan, *t, edges, 3, merged)
+
+        single = [t.float() for t in inputs]
+        exact = derivatives(function, [t.double() for t in single], 1, wanted)
+        assert_near(derivatives(function, single, 1, wanted), exact, tolerance=3e-6)
+
+
+def test_more_paths_than_a_group_holds() -> None:
+    plan = TensorProductPlan("+".join(["2x0e"] * 7), "+".join(["0e"] * 7), "0e")
+    assert len(plan.paths) == 49
+    inputs = operands(plan, 4, 9)
+    edges = graph(4, 4, 9)
+    ours = derivatives(lambda *t: tensor_product_conv(plan, *t, edges, 4), inputs, 2)
+    assert_near(ours, derivatives(lambda *t: oracle(plan, *t, edges, 4), inputs, 2))
+
+
+def test_the_linear_factor_is_unused_in_its_gradient() -> None:
+    """As in plain torch: what is linear in x has a gradient that does not depend on x."""
+    plan = TensorProductPlan("3x0e + 3x1o", "0e + 1o", "0e + 1o")
+    x, y, w = (t.requires_grad_() for t in operands(plan, 4, 9))
+    out = tensor_product_conv(plan, x, y, w, graph(4, 4, 9), 4)
+    (first,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    assert torch.autograd.grad(first.square().sum(), x, retain_graph=True, allow_unused=True) == (None,)
+    with pytest.raises(RuntimeError, match="not have been used"):
+        torch.autograd.grad(first.square().sum(), x)
+
+
+def test_forces_inside_activation_checkpointing() -> None:
+    """Saved tensors are unpacked once; more often is an error under checkpointing."""
+    plan = TensorProductPlan("3x0e + 3x1o", "0e + 1o", "0e + 1o")
+    x, y, w = (t.requires_grad_() for t in operands(plan, 4, 9))
+    edges = graph(4, 4, 9)
+
+    def force(y: Tensor) -> Tensor:
+        energy = tensor_product_conv(plan, x, y, w, edges, 4).square().sum()
+        return torch.autograd.grad(energy, y, create_graph=True)[0]
+
+    plain = torch.autograd.grad(force(y).square().sum(), (x, y, w))
+    kept = torch.utils.checkpoint.checkpoint(force, y, use_reentrant=False)
+    assert_near(torch.autograd.grad(kept.square().sum(), (x, y, w)), plain)
 
 
 def from_one_gradient(function: Callable[..., Tensor], inputs: Sequence[Tensor], which: int) -> list[Tensor]:

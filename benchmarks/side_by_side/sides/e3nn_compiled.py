@@ -20,4 +20,4 @@ def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, devi
     module = Convolution(case["irreps_in"], case["irreps_edge"], case["irreps_out"], case["irreps_mid"])
     compiled = torch.compile(module.to(device=device, dtype=dtype))
     tasks = convolution_tasks(compiled, case, arrays, dtype, device)
-    return {name: task for name, task in tasks.items() if name != "double_backward"}
+    return {name: task for name, task in tasks.items() if not name.startswith("double_backward")}

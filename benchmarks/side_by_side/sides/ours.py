@@ -71,7 +71,8 @@ def _convolution(
         try:
             module = planned.radial_convolution(case["irreps_in"], case["irreps_edge"], case["irreps_out"])
         except planned.NotThere as note:
-            return dict.fromkeys(("forward", "forward_backward", "backward", "double_backward"), str(note))
+            names = ("forward", "forward_backward", "backward", "double_backward", "double_backward_both")
+            return dict.fromkeys(names, str(note))
     names = ["x", "edge_attr", "weight"] + (["hidden"] if case["kind"] == "radial" else [])
     inputs = leaves(arrays, names, dtype, device)
 
