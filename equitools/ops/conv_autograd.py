@@ -53,7 +53,7 @@ def _of_one_cotangent(
     place = next((k for k, c in enumerate(cotangents) if c is not None), None)
     if place is None:
         return grads
-    factors[place] = cotangents[place]
+    factors[place] = cotangents[place]  # type: ignore[assignment]
     if needed(ctx, 0):
         grads[0] = conv(*factors, edge_index, grad.shape[0], grad.shape[1], *tables)
     need = [k != place and needed(ctx, 1 + k) for k in range(len(factors))]

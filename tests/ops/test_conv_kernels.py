@@ -218,7 +218,7 @@ def from_one_gradient(function: Callable[..., Tensor], inputs: Sequence[Tensor],
 @pytest.mark.parametrize("which", range(4))
 @pytest.mark.parametrize("channels", [3, 16, 35])
 def test_derivatives_of_the_gradient_of_one_input(which: int, channels: int) -> None:
-    """As forces are of the positions alone: the double backward has one cotangent, and takes a shorter way."""
+    """The double backward has one cotangent, and takes a shorter way."""
     plan = TensorProductPlan(f"{channels}x0e + {channels}x1o + {channels}x2e", "0e + 1o + 2e", "0e + 1o + 2e")
     edges = graph(4, 4, 9, seed=which)
     x, y, w = operands(plan, 4, 9, seed=which)
