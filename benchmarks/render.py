@@ -31,7 +31,7 @@ def _number(value: float, digits: int = 3) -> str:
 def _where(table: dict[str, Any]) -> str:
     versions = table["versions"]
     return (
-        f"{table['processor']}, {table['threads']} threads, torch {versions['torch']}, "
+        f"{table['processor']}, {table['threads']} thread{'s' * (table['threads'] > 1)}, torch {versions['torch']}, "
         f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`"
     )
 
