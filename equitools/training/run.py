@@ -125,7 +125,16 @@ def train(config: TrainConfig, sets: Sets | None = None, console: Console | None
             sets = prepare_sets(config, console, known)
         else:
             _check_sets(config, sets)
-        return _run(config, sets, state, world, console)
+        joined = _are_joined()
+        result = _run(config, sets, state, world, console)
+        if _are_joined() and not joined:
+            # Left to the end of the process, the threads of the group may outlive what they use and abort it.
+            torch.distributed.destroy_process_group()
+        return result
+
+
+def _are_joined() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _run(config: TrainConfig, sets: Sets, state: dict[str, Any] | None, world: _World, console: Console) -> TrainResult:
