@@ -7,6 +7,7 @@
 #pragma once
 
 #include "convolution_plan.h"
+#include "coupling_components.h"
 #include "coupling_pattern.h"
 #include "gemm.h"
 #include "simd.h"
@@ -78,7 +79,10 @@ struct PathArgs {
   int64_t dxstride;
   T *dw, *dw1;  // dw1: gradient of w at first order
   const int64_t *dwrow, *dw1row;
-  T* dm;  // at place_of_gradient, null where it is not wanted
+  bool edges;          // the gradient of y is wanted:
+  T* dm;               // of the entries of M, [pairs][kTile], by the listed kernels
+  T* dy;               // of the path's components of y, lanes not yet summed, [2 l2 + 1][kEdgesTogether] vectors, added to
+  const T* coupling;   // [pairs][2], as spread_coupling writes
   bool rows;  // the gradients of x or of w are wanted
   int channels;
   bool add;
@@ -223,25 +227,7 @@ constexpr int kEdgesTogether = 4;  // in the backward kernels: their rows of x a
 
 static_assert(kTile % kEdgesTogether == 0);
 
-// The gradient of entry k of M of edge e: of the edges that are done together, one beside the other. Places of edges
-// beyond a tile's last may hold anything.
-constexpr int64_t place_of_gradient(int e, int k, int pairs) {
-  return (int64_t(e / kEdgesTogether) * pairs + k) * kEdgesTogether + e % kEdgesTogether;
-}
-
 // ---- backward ------------------------------------------------------------------------------------------------------
-
-// Sums of lanes of n vectors.
-template <typename T>
-static inline void store_sums(Vec<T>* sums, int n, T* to) {
-  constexpr int W = Simd<T>::W;
-  int k = 0;
-  for (; k + W <= n; k += W) store(to + k, sum_lanes<T>(sums + k));
-  if (k == n) return;
-  Vec<T> rest[W];
-  for (int i = 0; i < W; ++i) rest[i] = k + i < n ? sums[k + i] : Vec<T>{};
-  store_part(to + k, sum_lanes<T>(rest), n - k);
-}
 
 // Entries of M of the orders [Ma, Mb).
 template <int L1, int L2, int L3, int Ma, int Mb>
@@ -250,16 +236,27 @@ constexpr int kPairsOf = pair_index(L1, L2, L3, Mb - 1, 2 * L3 + 1) - pair_index
 // Orders m1 from Ma on that are done together: as many as have room for their entries in registers.
 template <typename T>
 constexpr int group_of_orders(int l1, int l2, int l3, int ma) {
-  constexpr int room = sizeof(Vec<T>) == 64 ? 21 : 7;
+  constexpr int room = sizeof(Vec<T>) == 64 ? 23 : 7;
   int mb = ma + 1;
   while (mb < 2 * l1 + 1 && pair_index(l1, l2, l3, mb, 2 * l3 + 1) - pair_index(l1, l2, l3, ma, 0) <= room) ++mb;
   return mb;
 }
 
-// Gradient of M: sums over channels of (w x) g, or of (w a + c x) g. One vector an entry. Stride: of the rows of
+// Whether m2 goes into an entry of the orders [begin, end).
+constexpr bool component_within(int l1, int l2, int l3, int begin, int end, int m2) {
+  for (int i = begin; i < end; ++i)
+    for (int j = 0; j < 2 * l3 + 1; ++j)
+      for (int which = 0; which < 2; ++which)
+        if (coupled(l1, l2, l3, i, j) && component_of(l1, l2, l3, i, j, which) == m2) return true;
+  return false;
+}
+
+// Gradient of y through that of M: sums over channels of (w x) g, or of (w a + c x) g, one vector an entry of M, and of
+// those the sums that go to each component. Lanes are summed when all paths have passed: 2 l2 + 1 vectors, not one an
+// entry. Stride: of the rows of
 // x and dx, and the channels, where the compiler knows them, so that one pointer reaches all rows; or 0.
 template <typename T, int L1, int L2, int L3, int Ma, int Mb, bool Second, int Stride>
-EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t channels, Vec<T>* sums) {
+EQUITOOLS_INLINE void gradient_of_edges(const PathArgs<T>& p, int e, int64_t channels) {
   constexpr int W = Simd<T>::W, B = 2 * L3 + 1, pairs = kPairsOf<L1, L2, L3, Ma, Mb>;
   const T* x = p.x + p.xrow[e] + Ma * p.stride1;
   const T* w = p.w + p.wrow[e];
@@ -291,7 +288,25 @@ EQUITOOLS_INLINE void gradient_of_matrix(const PathArgs<T>& p, int e, int64_t ch
       }
     });
   }
-  unroll<0, pairs>([&](auto k) { sums[k.value * kEdgesTogether] = acc[k.value]; });
+  constexpr int start = pair_index(L1, L2, L3, Ma, 0);
+  const T* coupling = p.coupling + 2 * start;
+  unroll<0, 2 * L2 + 1>([&](auto m2) {
+    if constexpr (component_within(L1, L2, L3, Ma, Mb, m2.value)) {
+      T* to = p.dy + (m2.value * kEdgesTogether + e % kEdgesTogether) * W;
+      Vec<T> sum = load(to);
+      unroll<Ma, Mb>([&](auto m1) {
+        unroll<0, B>([&](auto m3) {
+          if constexpr (coupled(L1, L2, L3, m1.value, m3.value)) {
+            constexpr int k = pair_index(L1, L2, L3, m1.value, m3.value) - start;
+            if constexpr (component_of(L1, L2, L3, m1.value, m3.value, 0) == m2.value) sum += coupling[2 * k] * acc[k];
+            if constexpr (component_of(L1, L2, L3, m1.value, m3.value, 1) == m2.value)
+              sum += coupling[2 * k + 1] * acc[k];
+          }
+        });
+      });
+      store(to, sum);
+    }
+  });
 }
 
 // back[m1] = sum over m3 of M g, and what follows from it:
@@ -359,33 +374,25 @@ EQUITOOLS_INLINE void gradient_of_rows(const PathArgs<T>& p, int e, int64_t chan
 }
 
 template <typename T, int L1, int L2, int L3, int Ma, bool Second, int Stride>
-EQUITOOLS_INLINE void backward_orders(const PathArgs<T>& p, int e, int64_t channels, Vec<T>* sums) {
+EQUITOOLS_INLINE void backward_orders(const PathArgs<T>& p, int e, int64_t channels) {
   if constexpr (Ma < 2 * L1 + 1) {
     constexpr int Mb = group_of_orders<T>(L1, L2, L3, Ma);
-    if (p.dm)
-      gradient_of_matrix<T, L1, L2, L3, Ma, Mb, Second, Stride>(p, e, channels,
-                                                                sums + pair_index(L1, L2, L3, Ma, 0) * kEdgesTogether);
+    if (p.edges) gradient_of_edges<T, L1, L2, L3, Ma, Mb, Second, Stride>(p, e, channels);
     if constexpr (Second) {
       gradient_of_rows<T, L1, L2, L3, Ma, Mb, 1, Stride>(p, e, channels);
       gradient_of_rows<T, L1, L2, L3, Ma, Mb, 2, Stride>(p, e, channels);
     } else if (p.rows) {
       gradient_of_rows<T, L1, L2, L3, Ma, Mb, 0, Stride>(p, e, channels);
     }
-    backward_orders<T, L1, L2, L3, Mb, Second, Stride>(p, e, channels, sums);
+    backward_orders<T, L1, L2, L3, Mb, Second, Stride>(p, e, channels);
   }
 }
 
 // Of the edges [begin, end) of the tile, at most kEdgesTogether from a multiple of it on.
 template <typename T, int L1, int L2, int L3, bool Second, int Stride>
 static void backward_strided(const PathArgs<T>& p, int begin, int end) {
-  constexpr int pairs = pair_index(L1, L2, L3, 2 * L1, 2 * L3 + 1);
   const int64_t channels = Stride ? Stride : p.channels / Simd<T>::W * Simd<T>::W;
-  Vec<T> sums[kEdgesTogether * pairs];
-  if (p.dm && end - begin < kEdgesTogether)
-    for (int k = 0; k < kEdgesTogether * pairs; ++k) sums[k] = Vec<T>{};
-  for (int e = begin; e < end; ++e)
-    backward_orders<T, L1, L2, L3, 0, Second, Stride>(p, e, channels, sums + (e - begin));
-  if (p.dm) store_sums<T>(sums, kEdgesTogether * pairs, p.dm + place_of_gradient(begin, 0, pairs));
+  for (int e = begin; e < end; ++e) backward_orders<T, L1, L2, L3, 0, Second, Stride>(p, e, channels);
 }
 
 // Second: the double backward, for cotangents a, b (through mb) and c.
@@ -401,7 +408,7 @@ static void backward_path(const PathArgs<T>& p, int begin, int end) {
   backward_strided<T, L1, L2, L3, Second, 0>(p, begin, end);
 }
 
-// Any path and any channels, by the list of entries. Channels from `from` on; `more`: dm holds the sums of the others.
+// Any path and any channels, by the list of entries. Channels from `from` on.
 template <typename T, bool Second>
 static void backward_listed(const PathArgs<T>& p, int64_t from, int begin, int end) {
   constexpr int W = Simd<T>::W;
@@ -450,12 +457,11 @@ static void backward_listed(const PathArgs<T>& p, int64_t from, int begin, int e
       put(p.dw + p.dwrow[e] + u, Second ? weight : weight1);
       if constexpr (Second) put(p.dw1 + p.dw1row[e] + u, weight1);
     }
-    if (p.dm) {
+    if (p.edges) {
       for (int k = 0; k < p.pairs; ++k) {
         T total = 0;
         for (int i = 0; i < W; ++i) total += sums[k][i];
-        T& dm = p.dm[place_of_gradient(e, k, p.pairs)];
-        dm = (from ? dm : T(0)) + total;
+        p.dm[k * kTile + e] = total;
       }
     }
   }
@@ -525,15 +531,20 @@ static inline void run_forward(const ConvPath& path, const PathArgs<T>& p) {
     forward_listed<T, Second>(p, channel, p.channels - channel < W ? int(p.channels - channel) : W);
 }
 
+// Channels of a path that the unrolled kernels of the backward do.
+template <typename T>
+static inline int64_t unrolled_channels(const ConvPath& path) {
+  constexpr int W = Simd<T>::W;
+  return path.column >= 0 && unrolled<T>(path) ? path.channels / W * W : 0;
+}
+
 template <typename T, bool Second>
 static inline void run_backward(const ConvPath& path, const PathArgs<T>& p, int begin, int end) {
-  constexpr int W = Simd<T>::W;
-  int64_t channel = 0;
-  if (p.channels >= W)
-    if (const PathKernels<T>* kernels = unrolled<T>(path)) {
-      (Second ? kernels->backward2 : kernels->backward)(p, begin, end);
-      channel = p.channels / W * W;
-    }
+  const int64_t channel = unrolled_channels<T>(path);
+  if (channel) {
+    const PathKernels<T>& kernels = *unrolled<T>(path);
+    (Second ? kernels.backward2 : kernels.backward)(p, begin, end);
+  }
   if (channel < p.channels) backward_listed<T, Second>(p, channel, begin, end);
 }
 
@@ -592,24 +603,38 @@ static inline void make_matrices(const ConvPlan& plan, const T* coupling, int be
   }
 }
 
-// The adjoint: adds to the gradient of the columns.
+// The adjoint, of the paths [first, last) that the listed kernels did, or finished: adds to the gradient of the columns.
 template <typename T>
-static inline void pull_matrices(const ConvPlan& plan, const T* coupling, int64_t first, int64_t last, int edges,
-                                 const T* dm, T* dcolumns) {
+static inline void pull_matrices(const ConvPlan& plan, const T* coupling, int64_t first, int64_t last, const T* dm,
+                                 T* dcolumns) {
   constexpr int W = Simd<T>::W, N = kTile / W;
   for (int64_t path = first; path < last; ++path) {
-    const int begin = plan.paths[path].pair_begin, pairs = plan.paths[path].pair_end - begin;
-    for (int k = 0; k < pairs; ++k) {
-      alignas(64) T row[kTile] = {};
-      for (int e = 0; e < edges; e += kEdgesTogether)
-        unroll<0, kEdgesTogether>([&](auto i) { row[e + i.value] = dm[place_of_gradient(e, k, pairs) + i.value]; });
-      for (int i = plan.entry_begin[begin + k]; i < plan.entry_begin[begin + k + 1]; ++i) {
-        T* c = dcolumns + plan.entry_m2[i] * int64_t(kTile);
-        unroll<0, N>(
-            [&](auto n) { store(c + n.value * W, load(c + n.value * W) + coupling[i] * load(row + n.value * W)); });
-      }
-    }
-    dm += kTile * pairs;
+    const int begin = plan.paths[path].pair_begin, pair_end = plan.paths[path].pair_end;
+    if (unrolled_channels<T>(plan.paths[path]) < plan.paths[path].channels)
+      for (int k = begin; k < pair_end; ++k)
+        for (int i = plan.entry_begin[k]; i < plan.entry_begin[k + 1]; ++i) {
+          T* c = dcolumns + plan.entry_m2[i] * int64_t(kTile);
+          const T* row = dm + (k - begin) * int64_t(kTile);
+          unroll<0, N>(
+              [&](auto n) { store(c + n.value * W, load(c + n.value * W) + coupling[i] * load(row + n.value * W)); });
+        }
+    dm += kTile * int64_t(pair_end - begin);
+  }
+}
+
+// Adds the sums of lanes of dy, [components][kEdgesTogether] vectors, to the columns of the edges from `begin` on. Reads up
+// to W - 1 vectors behind them.
+template <typename T>
+static inline void sum_edges(int64_t components, const T* dy, int begin, T* dcolumns) {
+  constexpr int W = Simd<T>::W;
+  const int64_t count = components * kEdgesTogether;
+  for (int64_t k = 0; k < count; k += W) {
+    Vec<T> v[W];
+    unroll<0, W>([&](auto i) { v[i.value] = load(dy + (k + i.value) * W); });
+    alignas(64) T sums[W];
+    store(sums, sum_lanes<T>(v));
+    for (int64_t i = 0; i < W && k + i < count; ++i)
+      dcolumns[(k + i) / kEdgesTogether * kTile + begin + (k + i) % kEdgesTogether] += sums[i];
   }
 }
 
@@ -667,11 +692,17 @@ struct Scratch {
   T *y, *b, *dy;                  // columns [dim2][kTile]
   T *h, *ch, *dh;                 // [kTile][padded K]
   T *w, *c, *dw, *dw1;            // [kTile][padded channels]
+  T* lanes;                       // gradients of y of the edges that are done together, [dim2][kEdgesTogether] vectors
+  T* coupling;                    // [num_pairs][2]
   T *nowhere_x, *nowhere_w;       // gradients that nobody wants
 
   static int64_t size(const ConvPlan& plan, int64_t hidden) {
     return 3 * kPairRoom * kTile + 3 * plan.dim2 * kTile + 3 * kTile * padded<T>(hidden) +
-           4 * kTile * padded<T>(plan.max_channels) + plan.dim1 + plan.weights;
+           4 * kTile * padded<T>(plan.max_channels) + lanes_size(plan) + 2 * plan.num_pairs + plan.dim1 + plan.weights;
+  }
+
+  static int64_t lanes_size(const ConvPlan& plan) {  // sum_edges reads beyond the last
+    return (plan.dim2 * kEdgesTogether + Simd<T>::W) * Simd<T>::W;
   }
 
   Scratch(T* at, const ConvPlan& plan, int64_t hidden) {
@@ -684,6 +715,8 @@ struct Scratch {
     for (T** p : tiles) *p = at, at += width;
     for (T** p : layers) *p = at, at += k;
     for (T** p : columns) *p = at, at += plan.dim2 * kTile;
+    lanes = at, at += lanes_size(plan);
+    coupling = at, at += 2 * plan.num_pairs;
     nowhere_x = at;
     nowhere_w = at + plan.dim1;
   }
@@ -871,6 +904,9 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
   Tile<T> tile;
   int64_t receiver = begin, position = d.graph.first[begin];
   if (Second) clear_isolated(d, begin, end);
+  if (d.dy)
+    for (int64_t k = 0; k < plan.num_paths; ++k)
+      if (plan.paths[k].column >= 0) spread_coupling(plan, plan.paths[k], d.coupling, s.coupling + 2 * plan.paths[k].pair_begin);
   while (next_tile(d.graph, receiver, position, end, tile)) {
     const Rows<T> rows(plan, tile, stride);
     int64_t ahead[kTile];
@@ -900,7 +936,10 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         const int64_t start = int64_t(path.pair_begin - pair) * kTile;
         p.m = s.m + start;
         p.mb = s.mb + start;
-        p.dm = d.dy ? s.dm + start : nullptr;
+        p.edges = d.dy != nullptr;
+        p.dm = s.dm + start;
+        p.dy = path.column < 0 ? nullptr : s.lanes + path.column * kEdgesTogether * Simd<T>::W;
+        p.coupling = s.coupling + 2 * path.pair_begin;
         p.rows = d.dx || d.dw || d.dh || d.dv || d.table.dr;
         p.a = Second ? d.a + path.offset1 : nullptr;
         p.xrow = rows.x;
@@ -940,10 +979,12 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         for (int64_t k = first; k < last; ++k) all[k - first] = arguments(plan.paths[k]);
         if (Second)
           for (int64_t k = first; k < last; ++k) second_forward(plan.paths[k], all[k - first]);
-        for (int e = 0; e < tile.edges; e += kEdgesTogether)
-          for (int64_t k = first; k < last; ++k)
-            run_backward<T, Second>(plan.paths[k], all[k - first], e,
-                                    e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges);
+        for (int e = 0; e < tile.edges; e += kEdgesTogether) {
+          const int stop = e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges;
+          if (d.dy) clear(s.lanes, plan.dim2 * kEdgesTogether * Simd<T>::W);
+          for (int64_t k = first; k < last; ++k) run_backward<T, Second>(plan.paths[k], all[k - first], e, stop);
+          if (d.dy) sum_edges(plan.dim2, s.lanes, e, s.dy);
+        }
       } else {
         for (int64_t k = first; k < last; ++k) {
           const ConvPath& path = plan.paths[k];
@@ -962,8 +1003,12 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
               gemm<T, true>(tile.edges, width, d.hidden, s.h, d.hidden, 1, d.cv + start, width, s.c, stride);
             second_forward(path, p);
           }
-          for (int e = 0; e < tile.edges; e += kEdgesTogether)
+          for (int e = 0; e < tile.edges; e += kEdgesTogether) {
+            const bool lanes = d.dy && path.column >= 0;
+            if (lanes) clear(p.dy, (2 * path.l2 + 1) * kEdgesTogether * Simd<T>::W);
             run_backward<T, Second>(path, p, e, e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges);
+            if (lanes) sum_edges(2 * path.l2 + 1, p.dy, e, s.dy + path.column * kTile);
+          }
           if (d.table.dr) add_along(tile.edges, path.channels, s.dw, stride, slope, d.kept ? d.kept_row : stride, along);
           if (d.dh) {
             gemm<T, true>(tile.edges, depth, path.channels, s.dw, stride, 1, d.vt + path.packed * depth, depth, s.dh,
@@ -979,7 +1024,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
           }
         }
       }
-      if (d.dy) pull_matrices(plan, d.coupling, first, last, tile.edges, s.dm, s.dy);
+      if (d.dy) pull_matrices(plan, d.coupling, first, last, s.dm, s.dy);
     }
     if (d.dy) scatter_columns(tile, s.dy, plan.dim2, d.dy);
     if (d.table.dr)

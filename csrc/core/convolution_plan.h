@@ -27,6 +27,7 @@ struct ConvPath {
   int pair_begin, pair_end;  // its entries (m1, m3), m1 ascending, then m3
   bool add;                  // a path before this one has written the output block
   bool unrolled;             // its pairs are those of coupling_pattern.h, so that unrolled kernels fit
+  int64_t column;            // first column of y that it reads, where its entries are those of coupling_components.h; or -1
 };
 
 struct ConvPlan {

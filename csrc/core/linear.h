@@ -43,36 +43,45 @@ static int64_t linear_scratch(const LinearPlan& plan) {
   return n;
 }
 
-// The matrices of `elements` elements, [from, to padded with zeros], times the scale.
+constexpr int64_t kPackPieces = 4;  // in which the matrix of one irrep and one element is packed
+
+static inline int64_t linear_pack_pieces(const LinearPlan& plan) { return plan.num_keys * kPackPieces; }
+
+// The matrices of all elements, [from, to padded with zeros] each, times the scale: pieces [begin, end) of
+// elements * num_keys * kPackPieces.
 template <typename T>
-static void linear_pack(const LinearPlan& plan, const T* weights, int64_t elements, T* packed) {
+static void linear_pack(const LinearPlan& plan, const T* weights, T* packed, int64_t begin, int64_t end) {
   constexpr int W = Lanes<T>::W;
-  for (int64_t s = 0; s < elements; ++s)
-    for (int64_t k = 0; k < plan.num_keys; ++k) {
-      const LinearKey& key = plan.keys[k];
-      const int64_t K = key.from, N = key.to, P = linear_padded<T>(N);
-      const T* w = weights + s * plan.weights + key.weight;
-      const T scale = T(key.scale);
-      if (!plan.transposed) {
-        for (int64_t i = 0; i < K; ++i) {
-          for (int64_t j = 0; j < N; ++j) packed[i * P + j] = scale * w[i * N + j];
-          for (int64_t j = N; j < P; ++j) packed[i * P + j] = T(0);
-        }
-      } else {
-        for (int64_t j = 0; j < P; j += W) {
-          int64_t i = 0;
-          for (; j + W <= N && i + W <= K; i += W) {
-            Vec<T> v[W];
-            unroll<0, W>([&](auto n) EQUITOOLS_FORCED { v[n] = scale * load(w + (j + n) * K + i); });
-            transpose<T>(v);
-            unroll<0, W>([&](auto n) EQUITOOLS_FORCED { store(packed + (i + n) * P + j, v[n]); });
-          }
-          for (; i < K; ++i)
-            for (int64_t n = j; n < j + W; ++n) packed[i * P + n] = n < N ? scale * w[n * K + i] : T(0);
-        }
+  const int64_t size = linear_packed_size<T>(plan);
+  for (int64_t piece = begin; piece < end; ++piece) {
+    const int64_t part = piece % kPackPieces, number = piece / kPackPieces % plan.num_keys;
+    const int64_t element = piece / kPackPieces / plan.num_keys;
+    const LinearKey& key = plan.keys[number];
+    const int64_t K = key.from, N = key.to, P = linear_padded<T>(N);
+    const T* w = weights + element * plan.weights + key.weight;
+    T* to = packed + element * size;
+    for (int64_t k = 0; k < number; ++k) to += plan.keys[k].from * linear_padded<T>(plan.keys[k].to);
+    const T scale = T(key.scale);
+    if (!plan.transposed) {
+      for (int64_t i = K * part / kPackPieces; i < K * (part + 1) / kPackPieces; ++i) {
+        for (int64_t j = 0; j < N; ++j) to[i * P + j] = scale * w[i * N + j];
+        for (int64_t j = N; j < P; ++j) to[i * P + j] = T(0);
       }
-      packed += K * P;
+    } else {
+      const int64_t vectors = P / W;
+      for (int64_t j = vectors * part / kPackPieces * W; j < vectors * (part + 1) / kPackPieces * W; j += W) {
+        int64_t i = 0;
+        for (; j + W <= N && i + W <= K; i += W) {
+          Vec<T> v[W];
+          unroll<0, W>([&](auto n) EQUITOOLS_FORCED { v[n] = scale * load(w + (j + n) * K + i); });
+          transpose<T>(v);
+          unroll<0, W>([&](auto n) EQUITOOLS_FORCED { store(to + (i + n) * P + j, v[n]); });
+        }
+        for (; i < K; ++i)
+          for (int64_t n = j; n < j + W; ++n) to[i * P + n] = n < N ? scale * w[n * K + i] : T(0);
+      }
     }
+  }
 }
 
 // Channels [begin, end) of the blocks, of all components of one row, to lines of `stride` numbers.

@@ -9,7 +9,8 @@ template <typename T>
 struct LinearOf {
   int64_t (*scratch)(const LinearPlan&);      // numbers that a thread works in
   int64_t (*packed_size)(const LinearPlan&);  // numbers of the packed matrices of one element
-  void (*pack)(const LinearPlan&, const T* weights, int64_t elements, T* packed);
+  int64_t (*pack_pieces)(const LinearPlan&);  // of one element's matrices
+  void (*pack)(const LinearPlan&, const T* weights, T* packed, int64_t begin, int64_t end);
   // Rows at places [begin, end) of `order` (null: as they stand); first[s] is where element s begins.
   void (*apply)(const LinearPlan&, const T* x, const T* packed, const int64_t* order, const int64_t* first,
                 int64_t elements, T* out, T* scratch, int64_t begin, int64_t end);

@@ -7,7 +7,7 @@ namespace EQUITOOLS_ISA {
 
 template <typename T>
 static constexpr LinearOf<T> linear_table_of() {
-  return {linear_scratch<T>, linear_packed_size<T>, linear_pack<T>,
+  return {linear_scratch<T>, linear_packed_size<T>, linear_pack_pieces,    linear_pack<T>,
           linear_apply<T>,   linear_pieces,         linear_weight_grad<T>};
 }
 

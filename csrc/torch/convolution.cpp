@@ -3,7 +3,7 @@
 #include <optional>
 #include <tuple>
 
-#include "../core/coupling_pattern.h"
+#include "../core/coupling_components.h"
 #include "../cpu/convolution.h"
 #include "common.h"
 #include "functions.h"
@@ -14,19 +14,6 @@ namespace equitools {
 namespace {
 
 constexpr int64_t kPathColumns = 11;  // l1 l2 l3 channels offset1 stride1 offset3 stride3 weight pairs add
-
-bool matches_pattern(const ConvPath& p, const int32_t* m1, const int32_t* m3) {
-  if (std::max({p.l1, p.l2, p.l3}) > kPatternDegree) return false;
-  if (p.pair_begin == p.pair_end) return false;  // degrees that do not couple have no unrolled kernel
-  int k = p.pair_begin;
-  for (int i = 0; i < 2 * p.l1 + 1; ++i)
-    for (int j = 0; j < 2 * p.l3 + 1; ++j)
-      if (kCouplingPattern[p.l1][p.l2][p.l3][i] >> j & 1) {
-        if (k == p.pair_end || m1[k] != i || m3[k] != j) return false;
-        ++k;
-      }
-  return k == p.pair_end;
-}
 
 // Whether orders * stride + channels numbers from offset on lie in a row of dim; no sum overflows.
 bool inside(int64_t offset, int64_t stride, int64_t degree, int64_t channels, int64_t dim) {
@@ -101,7 +88,7 @@ struct Tables {
                       "the convolution's kernels take degrees up to ", (kMaxOrders - 1) / 2);
       STD_TORCH_CHECK(0 < r[3] && r[3] <= INT32_MAX && 0 <= r[9] && r[9] <= kMaxPairs, "malformed path");
       ConvPath p{int(r[0]), int(r[1]), int(r[2]), int(r[3]), r[4], r[5], r[6], r[7], r[8], packed, pair,
-                 pair + int(r[9]), r[10] != 0, false};
+                 pair + int(r[9]), r[10] != 0, false, -1};
       STD_TORCH_CHECK(p.pair_end <= int(m1.size()), "malformed path");
       STD_TORCH_CHECK(inside(p.offset1, p.stride1, p.l1, p.channels, dim1), "a path reads beyond the node features");
       STD_TORCH_CHECK(inside(p.offset3, p.stride3, p.l3, p.channels, dim3), "a path writes beyond the output");
@@ -114,6 +101,7 @@ struct Tables {
                             (i == p.pair_begin || m1[i - 1] <= m1[i]),
                         "malformed pair");
       p.unrolled = matches_pattern(p, m1.data(), m3.data());
+      p.column = p.unrolled ? first_column(p, m1.data(), m3.data(), entry_begin.data(), entry_m2.data(), dim2) : -1;
       pair = p.pair_end;
       packed += padded<float>(p.channels);
       widest = std::max<int64_t>(widest, p.channels);
@@ -157,14 +145,19 @@ template <typename T>
 Buffer<T> pack(const Tables& t, int64_t width, const T* v, int64_t K, bool transposed) {
   const int64_t depth = padded<T>(K);
   Buffer<T> to = zeros<T>(width * (transposed ? depth : K));
-  for (const ConvPath& p : t.paths)
-    for (int64_t k = 0; k < K; ++k) {
-      const T* from = v + k * t.plan.weights + p.weight;
-      if (transposed)
-        for (int c = 0; c < p.channels; ++c) to[p.packed * depth + c * depth + k] = from[c];
-      else
-        std::memcpy(&to[p.packed * K + k * padded<T>(p.channels)], from, p.channels * sizeof(T));
+  torch::stable::parallel_for(0, int64_t(t.paths.size()), 1 + 32768 / (1 + K * t.plan.max_channels),
+                              [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ConvPath& p = t.paths[i];
+      for (int64_t k = 0; k < K; ++k) {
+        const T* from = v + k * t.plan.weights + p.weight;
+        if (transposed)
+          for (int c = 0; c < p.channels; ++c) to[p.packed * depth + c * depth + k] = from[c];
+        else
+          std::memcpy(&to[p.packed * K + k * padded<T>(p.channels)], from, p.channels * sizeof(T));
+      }
     }
+  });
   return to;
 }
 
@@ -277,7 +270,8 @@ void for_parts(const std::vector<int64_t>& bounds, F&& f) {
   });
 }
 
-// Each part after the first adds to a buffer of its own; the buffers are added up in order.
+// A sum over parts: the first part adds to the target, each other one to a buffer of its own; the buffers are added up in
+// order. Each part clears its own.
 template <typename T>
 struct Private {
   T* target;
@@ -286,13 +280,17 @@ struct Private {
 
   Private(T* target_, int64_t n_, size_t parts) : target(target_), n(n_), others(target_ ? parts : 1) {}
   T* of(int64_t part) {
-    if (!target || part == 0) return target;
+    if (!target) return target;
+    if (part == 0) {
+      std::memset(target, 0, size_t(n) * sizeof(T));
+      return target;
+    }
     others[part] = zeros<T>(n);
     return others[part].get();
   }
   void add_up() {
     if (!target || others.size() < 2) return;
-    torch::stable::parallel_for(0, n, 65536, [&](int64_t begin, int64_t end) {
+    torch::stable::parallel_for(0, n, 16384, [&](int64_t begin, int64_t end) {
       for (size_t p = 1; p < others.size(); ++p)
         if (const T* from = others[p].get())
           for (int64_t i = begin; i < end; ++i) target[i] += from[i];
@@ -326,7 +324,6 @@ void run_backward(const Call& call, const ConvData<T>& data, int64_t packed, boo
   dv.add_up();
 }
 
-Tensor fresh_zeros(const Tensor& t) { return torch::stable::new_zeros(t, {t.size(0), t.size(1)}); }
 Tensor fresh(const Tensor& t) { return equitools::fresh(t, t.size(0), t.size(1)); }
 Tensor nothing(const Tensor& t) { return torch::stable::new_empty(t, {0}); }
 
@@ -362,7 +359,7 @@ std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& g_, const Tensor& x, c
   Call call(x, y, edge_index, g.size(0), g.size(1), w.dim() == 2 ? w.size(1) : -1, paths, pairs, entries, coupling);
   call.weigh(w);
   check_same_dtype(g, call.x, "grad and x");
-  Tensor dx = need_x ? fresh_zeros(call.x) : nothing(call.x);
+  Tensor dx = need_x ? fresh(call.x) : nothing(call.x);
   Tensor dy = need_y ? fresh(call.y) : nothing(call.x);
   Tensor dw = need_w ? fresh(call.w) : nothing(call.x);
   for_dtype(call.x, [&](auto* tag) {
@@ -391,7 +388,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> double_backward(const Tensor& a_, con
   check_rows(a, call.x, call.x.size(0), call.x.size(1), "cotangent of x");
   check_rows(b, call.x, call.y.size(0), call.y.size(1), "cotangent of edge_attr");
   check_rows(c, call.x, call.w.size(0), call.w.size(1), "cotangent of weight");
-  Tensor dg = fresh(g), dx = fresh_zeros(call.x), dy = fresh(call.y), dw = fresh(call.w);
+  Tensor dg = fresh(g), dx = fresh(call.x), dy = fresh(call.y), dw = fresh(call.w);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     ConvData<T> d = call.data<T>();
@@ -444,7 +441,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> radial_backward(const Tensor& g_, con
   Call call(x, y, edge_index, g.size(0), g.size(1), v.dim() == 2 ? v.size(1) : -1, paths, pairs, entries, coupling);
   call.weigh(h, v);
   check_same_dtype(g, call.x, "grad and x");
-  Tensor dx = need_x ? fresh_zeros(call.x) : nothing(call.x);
+  Tensor dx = need_x ? fresh(call.x) : nothing(call.x);
   Tensor dy = need_y ? fresh(call.y) : nothing(call.x);
   Tensor dh = need_h ? fresh(call.h) : nothing(call.x);
   Tensor dv = need_v ? fresh(call.v) : nothing(call.x);
@@ -502,7 +499,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> radial_double_backward(
   check_rows(b, call.x, call.y.size(0), call.y.size(1), "cotangent of edge_attr");
   check_rows(ch, call.x, call.h.size(0), call.h.size(1), "cotangent of hidden");
   if (cv_) check_rows(*cv_, call.x, call.v.size(0), call.v.size(1), "cotangent of weight");
-  Tensor dg = fresh(g), dx = fresh_zeros(call.x), dy = fresh(call.y), dh = fresh(call.h);
+  Tensor dg = fresh(g), dx = fresh(call.x), dy = fresh(call.y), dh = fresh(call.h);
   Tensor dv = need_v ? fresh(call.v) : nothing(call.x);
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
@@ -593,7 +590,7 @@ std::tuple<Tensor, Tensor, Tensor> tabulated_tensor_product_conv_backward(
   STD_TORCH_CHECK(g.dim() == 2, "grad must be [N, components]");
   Call call(x, y, edge_index, g.size(0), g.size(1), weights, plan.paths, plan.pairs, plan.entries, plan.coupling);
   check_same_dtype(g, call.x, "grad and x");
-  Tensor dx = need_x ? fresh_zeros(call.x) : nothing(call.x), dy = fresh(call.y);
+  Tensor dx = need_x ? fresh(call.x) : nothing(call.x), dy = fresh(call.y);
   Tensor dr = torch::stable::new_empty(call.x, {call.edges.E});
   for_dtype(call.x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;

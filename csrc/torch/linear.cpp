@@ -118,9 +118,11 @@ Tensor apply(const Tensor& x, const Tensor& weight, const std::optional<Tensor>&
     using T = std::remove_pointer_t<decltype(tag)>;
     const LinearOf<T>& k = linear_of<T>();
     const std::unique_ptr<T[]> packed(new T[elements * k.packed_size(plan)]);
-    k.pack(plan, w.const_data_ptr<T>(), elements, packed.get());
-    const T* xp = in.const_data_ptr<T>();
+    const T *wp = w.const_data_ptr<T>(), *xp = in.const_data_ptr<T>();
     T* o = out.mutable_data_ptr<T>();
+    const int64_t pieces = elements * k.pack_pieces(plan);
+    torch::stable::parallel_for(0, pieces, 1 + pieces * 4096 / (1 + elements * plan.weights),
+                                [&](int64_t begin, int64_t end) { k.pack(plan, wp, packed.get(), begin, end); });
     const int64_t grain = 1 + (1 << 20) / (1 + plan.weights);
     torch::stable::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
       const std::unique_ptr<T[]> scratch(new T[k.scratch(plan)]);

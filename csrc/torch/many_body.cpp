@@ -117,7 +117,7 @@ void add_to(Tensor& sum, const Tensor& term) {
   STD_TORCH_CHECK(sum.numel() == term.numel(), "many_body_energy: sizes that do not fit");
   T* a = sum.mutable_data_ptr<T>();
   const T* b = term.const_data_ptr<T>();
-  torch::stable::parallel_for(0, sum.numel(), 65536, [&](int64_t begin, int64_t end) {
+  torch::stable::parallel_for(0, sum.numel(), 16384, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) a[i] += b[i];
   });
 }
@@ -235,8 +235,9 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   const Tensor y = spherical_harmonics(vectors, lmax, true, 0);
   // Y_0 is constant, and tables are zero where a length is not below the cutoff: what is no number must stay visible.
   T* yp = y.mutable_data_ptr<T>();
+  const int64_t components = y.size(1);
   for (int64_t e = 0; e < E; ++e)
-    if (!(rp[e] - rp[e] == T(0))) yp[e * y.size(1)] = rp[e] - rp[e];
+    if (!(rp[e] - rp[e] == T(0))) yp[e * components] = rp[e] - rp[e];
 
   // Forward.
   // Where the weights of all edges fit into the workspace, the backward reads them; else it makes them once more.
@@ -277,9 +278,9 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
     kept.push_back({x, hidden, tangent, cubes});
     features = out;
     const T* f = out.const_data_ptr<T>();
+    const int64_t width = out.size(1);
     for (int64_t i = 0; i < N; ++i)
-      for (int64_t c = 0; c < channels; ++c)
-        scalars[(i * layers + k) * channels + c] = f[i * out.size(1) + c];
+      for (int64_t c = 0; c < channels; ++c) scalars[(i * layers + k) * channels + c] = f[i * width + c];
   }
   Tensor energy = torch::stable::new_empty(r, {N});
   std::vector<T> ds(gradient ? scalars.size() : 0);
@@ -287,7 +288,8 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   if (!gradient) return {energy, torch::stable::new_empty(vectors, {0, 3})};
 
   // Backward.
-  Tensor dy = torch::stable::new_zeros(y, {E, y.size(1)}), dr = torch::stable::new_zeros(r, {E});
+  std::optional<Tensor> dy;  // of all layers so far
+  Tensor dr = torch::stable::new_zeros(r, {E});
   T* drp = dr.mutable_data_ptr<T>();
   std::optional<Tensor> from_above;
   for (int64_t k = layers - 1; k >= 0; --k) {
@@ -295,8 +297,9 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
     Layer::Kept& keep = kept[k];
     Tensor g = from_above ? *from_above : torch::stable::new_zeros(r, {N, layer.product_dim * channels});
     T* gp = g.mutable_data_ptr<T>();
+    const int64_t width = g.size(1);
     for (int64_t i = 0; i < N; ++i)
-      for (int64_t c = 0; c < channels; ++c) gp[i * g.size(1) + c] += ds[(i * layers + k) * channels + c];
+      for (int64_t c = 0; c < channels; ++c) gp[i * width + c] += ds[(i * layers + k) * channels + c];
     std::optional<Tensor> below;
     if (layer.skip && !layer.first) below = layer.skip->adjoint(g, species);
     const Tensor many = layer.product.adjoint(g);
@@ -310,7 +313,10 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
                                                      edge_index, layer.conv, !layer.first, weights[k])
             : radial_tensor_product_conv_backward(message, keep.x, y, keep.hidden, layer.last, edge_index, layer.conv,
                                                   !layer.first, weights[k]);
-    add_to<T>(dy, dyk);
+    if (dy)
+      add_to<T>(*dy, dyk);
+    else
+      dy = dyk;
     if (mode == kTable) add_to<T>(dr, dh);
     const int64_t K = mode == kTable ? 0 : keep.hidden.size(1);
     const T* h = dh.const_data_ptr<T>();
@@ -329,7 +335,7 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
     }
     keep = {r, r, r, r};  // its memory goes back
   }
-  Tensor out = spherical_harmonics_vjp(vectors, dy, lmax, true, 0);
+  Tensor out = spherical_harmonics_vjp(vectors, *dy, lmax, true, 0);
   T* o = out.mutable_data_ptr<T>();
   for (int64_t e = 0; e < E; ++e) {
     const T along = rp[e] > T(0) ? drp[e] / rp[e] : T(0);

@@ -277,7 +277,7 @@ def _derivatives(
     nodes = len(graph.positions)
     if forces:
         pulled = segment_sum(gradient, receiver, nodes)
-        outputs["forces"] = pulled.index_add(0, sender, gradient, alpha=-1.0)
+        outputs["forces"] = pulled - segment_sum(gradient, sender, nodes)
     if volume is not None or virial:
         outer = gradient.unsqueeze(-1) * vectors.unsqueeze(-2)
         by_node = segment_sum(outer.flatten(1), receiver, nodes)

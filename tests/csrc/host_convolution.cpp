@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/coupling_components.h"
 #include "core/coupling_pattern.h"
 #include "cpu/convolution.h"
 
@@ -67,19 +68,28 @@ struct Plan {
     p.pair_begin = int(m1.size());
     const bool pattern = std::max({p.l1, p.l2, p.l3}) <= kPatternDegree && below(4);
     const int keep = 1 + below(4);
+    const bool rules = pattern && 2 * p.l2 + 1 <= dim2 && below(4);  // entries as real harmonics have them, or any
+    const int column = rules ? below(int(dim2) - 2 * p.l2) : 0;
     for (int i = 0; i <= 2 * p.l1; ++i)
       for (int j = 0; j <= 2 * p.l3; ++j) {
         if (pattern ? !(kCouplingPattern[p.l1][p.l2][p.l3][i] >> j & 1) : below(keep) != 0) continue;
         m1.push_back(i);
         m3.push_back(j);
-        for (int n = below(3); n >= 0; --n) {
-          entry_m2.push_back(below(int(dim2)));
+        const auto enter = [&](int m2) {
+          entry_m2.push_back(m2);
           coupling.push_back(numbers(1)[0]);
+        };
+        if (rules) {
+          for (int which : {1, 0})
+            if (const int m2 = component_of(p.l1, p.l2, p.l3, i, j, which); m2 >= 0 && below(8)) enter(column + m2);
+        } else {
+          for (int n = below(3); n >= 0; --n) enter(below(int(dim2)));
         }
         entry_begin.push_back(int32_t(entry_m2.size()));
       }
     p.pair_end = int(m1.size());
     p.unrolled = pattern;
+    p.column = pattern ? first_column(p, m1.data(), m3.data(), entry_begin.data(), entry_m2.data(), dim2) : -1;
   }
 
   Plan(int degree, int count) : dim2(1 + below(17)) {

@@ -123,7 +123,8 @@ static void linear_map(const LinearOf<T>& k, const Case& c, int64_t rows, int64_
   auto apply = [&](const LinearPlan& p, const Numbers& in) {
     std::vector<T> packed(elements * k.packed_size(p)), scratch(k.scratch(p)), out(rows * p.dim_out);
     const auto wt = cast<T>(w), from = cast<T>(in);
-    k.pack(p, wt.data(), elements, packed.data());
+    for (int64_t piece = elements * k.pack_pieces(p) - 1; piece >= 0; --piece)
+      k.pack(p, wt.data(), packed.data(), piece, piece + 1);
     const int64_t half = rows / 2;  // as two threads would
     for (int part = 0; part < 2; ++part)
       k.apply(p, from.data(), packed.data(), order.data(), first.data(), elements, out.data(), scratch.data(),
