@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.side_by_side import counts, machine
-from benchmarks.side_by_side.driver import OURS, WorkerError
+from benchmarks.side_by_side.driver import ONE_THREAD, OURS, WorkerError
 from benchmarks.side_by_side.session import Problems, Run, Session, arguments
 
 TASKS = ("forward", "forward_backward", "double_backward")
@@ -106,6 +106,17 @@ def roofline(run: Run) -> None:
                     kept, 2, lmax_edge, 16 if run.quick else channels, 400 if run.quick else 4000, kind=kind, peers=(),
                     tasks=("forward", "backward"), label=label,
                 )  # fmt: skip
+
+
+def threads(run: Run) -> None:
+    """All threads and one in turns, with the usual allocator and with one that keeps freed memory."""
+    if run.team.threads == 1:
+        return
+    for name, lmax_edge, channels in (("conv_128_l2", 3, 128), ("conv_64_l2", 2, 64)):
+        shape = (2, lmax_edge, 16 if run.quick else channels, 400 if run.quick else 4000)
+        _convolution(run, *shape, peers=(ONE_THREAD,), tasks=TASKS, label=name)
+        with run.keeping_memory() as kept:
+            _convolution(kept, *shape, peers=(ONE_THREAD,), tasks=TASKS, label=f"{name}, kept memory")
 
 
 def _harmonics(run: Run, lmax: int) -> None:
@@ -243,6 +254,7 @@ PROBLEMS: Problems = {
     "radial_128_l2": (radial_128_l2, "the first with the radial network's last layer fused in"),
     "radial_64_l2": (radial_64_l2, "the second with the radial network's last layer fused in"),
     "roofline": (roofline, "how much of the machine's limits the convolutions reach"),
+    "threads": (threads, "the convolutions on all threads and on one, in turns"),
     "sh_l3": (sh_l3, "spherical harmonics l ≤ 3 of 50 000 vectors"),
     "sh_l6": (sh_l6, "spherical harmonics l ≤ 6"),
     "contraction_l0": (contraction_l0, "symmetric contraction, 500 nodes, 128 channels, correlation 3, to 0e"),
@@ -254,7 +266,7 @@ PROBLEMS: Problems = {
     "conv_gpu": (conv_gpu, "160 000 edges (with --device cuda)"),
 }
 #: Like others that a quick run has.
-NOT_QUICK = ("conv_64_l2", "roofline", "radial_64_l2", "sh_l6", "contraction_l01", "scaling_channels", "scaling_degree")
+NOT_QUICK = ("conv_64_l2", "roofline", "threads", "radial_64_l2", "sh_l6", "contraction_l01", "scaling_channels", "scaling_degree")
 
 
 if __name__ == "__main__":

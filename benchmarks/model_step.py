@@ -21,7 +21,7 @@ from ase import Atoms
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.side_by_side import molecules
-from benchmarks.side_by_side.driver import OURS, WorkerError, shorten
+from benchmarks.side_by_side.driver import ONE_THREAD, OURS, WorkerError, shorten
 from benchmarks.side_by_side.rows import exact_outputs, slim
 from benchmarks.side_by_side.session import Problems, Run, Session, arguments
 
@@ -66,6 +66,18 @@ def _evaluate(run: Run, dtype: str) -> None:
 def water_fp32(run: Run) -> None:
     """Energy and forces of a water box, by autograd, by the inference path, and with tabulated radials."""
     _evaluate(run, "float32")
+
+
+def threads(run: Run) -> None:
+    """All threads and one in turns, with the usual allocator and with one that keeps freed memory."""
+    if run.team.threads == 1:
+        return
+    run.compare(_water(run), EVALUATIONS, [OURS, ONE_THREAD], exact={}, label="water_fp32")
+    with run.keeping_memory() as kept:
+        kept.compare(_water(kept), EVALUATIONS, [OURS, ONE_THREAD], exact={}, label="water_fp32, kept memory")
+    structures = molecules.acetylacetones(2 if run.quick else 10)
+    case = _case(run, "train", structures, 64)
+    run.compare(case, ("training_step",), [OURS, ONE_THREAD], exact={}, label="training")
 
 
 def water_fp64(run: Run) -> None:
@@ -133,6 +145,7 @@ def water_gpu(run: Run) -> None:
 
 PROBLEMS: Problems = {
     "water_fp32": (water_fp32, "energy + forces, 128×(0e+1o), 2 layers, correlation 3, 192 atoms of water, 5 Å"),
+    "threads": (threads, "the water box and the training step on all threads and on one, in turns"),
     "water_fp64": (water_fp64, "the same in double precision"),
     "ethanol_fp32": (ethanol_fp32, "the same of one ethanol molecule"),
     "calculator": (calculator, "one step of the ASE calculator, water"),

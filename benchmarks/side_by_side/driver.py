@@ -16,9 +16,12 @@ from benchmarks._results import ROOT
 from benchmarks.side_by_side import environments
 
 OURS = "equitools"
+#: Ours with one thread, whatever the team has: in turns with the others, since a host's speed changes within minutes.
+ONE_THREAD = "equitools on one thread"
 #: Side → environment and module in `benchmarks.side_by_side.sides`.
 SIDES = {
     OURS: ("", "ours"),
+    ONE_THREAD: ("", "ours"),
     "equitools unfused": ("", "ours_unfused"),
     "e3nn": ("", "e3nn_eager"),
     "e3nn compiled": ("", "e3nn_compiled"),
@@ -145,7 +148,8 @@ class Team:
         python, reason = environments.find(SIDES[side][0], self.install, self.device)
         if python is None:
             raise WorkerError(reason)
-        return Client(side, python, self.threads, self.limit_gb, self.keep_memory)
+        threads = 1 if side == ONE_THREAD else self.threads
+        return Client(side, python, threads, self.limit_gb, self.keep_memory)
 
     def ensure(self, sides: Iterable[str]) -> list[str]:
         """Have the workers of these sides running; return those that do, the others are in ``absent`` with a reason."""

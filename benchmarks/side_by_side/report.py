@@ -15,6 +15,7 @@ TITLES = {
     "radial_128_l2": "The first, with the radial network's last layer",
     "radial_64_l2": "The second, with the radial network's last layer",
     "roofline": "How much of the machine's limits the convolutions reach, with freed memory kept",
+    "threads": "All threads and one, in turns",
     "sh_l3": "Spherical harmonics, l ≤ 3",
     "sh_l6": "Spherical harmonics, l ≤ 6",
     "contraction_l0": "Symmetric contraction to 0e",

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks._results import RESULTS, ROOT, save
 from benchmarks.side_by_side import machine
-from benchmarks.side_by_side.driver import OURS, SIDES, Team
+from benchmarks.side_by_side.driver import ONE_THREAD, OURS, SIDES, Team
 from benchmarks.side_by_side.rows import exact_outputs, measure
 
 #: name → (what it does with a run, what it is)
@@ -40,7 +40,7 @@ def arguments(description: str, problems: Problems) -> argparse.Namespace:
         help="may be repeated; the others' results stay",
     )
     parser.add_argument("--threads", type=int, nargs="+", default=None, help="numbers of threads; default 1 2")
-    parser.add_argument("--peers", nargs="*", choices=[s for s in SIDES if s != OURS], help="default: all")
+    parser.add_argument("--peers", nargs="*", choices=[s for s in SIDES if s not in (OURS, ONE_THREAD)], help="default: all")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--clock",
@@ -89,7 +89,7 @@ class Run:
     def sides(self, *peers: str) -> list[str]:
         """Return ours and those of the peers that were asked for."""
         wanted = self.session.options.peers
-        return [OURS, *(peer for peer in peers if wanted is None or peer in wanted)]
+        return [OURS, *(peer for peer in peers if wanted is None or peer in (ONE_THREAD, *wanted))]
 
     def compare(
         self,
@@ -199,7 +199,8 @@ class Session:
                         problems[name][0](Run(self, team, name))
                         self.result["versions"].update(team.versions)
                         team.release()
-            self.result["complete"] = set(self.result["problems"]) >= set(problems)
+            here = {name for name in problems if self.options.device != "cpu" or not name.endswith("_gpu")}
+            self.result["complete"] = set(self.result["problems"]) >= here
         except KeyboardInterrupt:
             print("\ninterrupted: what was measured is kept", flush=True)
             self.save()

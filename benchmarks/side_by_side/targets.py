@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.side_by_side.driver import OURS
+from benchmarks.side_by_side.driver import ONE_THREAD, OURS
 
 Result = dict[str, Any]
 #: symmetrix is not published on PyPI. On another machine it took 671 ms for the water box in float64 with one thread,
@@ -71,8 +71,8 @@ def _best(values: Iterator[float | None]) -> float | None:
 
 
 def _threads(result: Result | None, problem: str, task: str) -> float | None:
-    one, two = (_figure(rows_of(result, problem, task=task, threads=n), lambda row: median(row, OURS)) for n in (1, 2))
-    return one / two if one and two else None
+    rows = rows_of(result, "threads", label=problem, task=task, threads=2)
+    return _figure(rows, lambda row: row["sides"].get(ONE_THREAD, {}).get("ratio"))
 
 
 def _of_limits(result: Result | None, row: dict[str, Any]) -> float | None:
