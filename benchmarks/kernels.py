@@ -266,7 +266,10 @@ PROBLEMS: Problems = {
     "conv_gpu": (conv_gpu, "160 000 edges (with --device cuda)"),
 }
 #: Like others that a quick run has.
-NOT_QUICK = ("conv_64_l2", "roofline", "threads", "radial_64_l2", "sh_l6", "contraction_l01", "scaling_channels", "scaling_degree")
+NOT_QUICK = (
+    *("conv_64_l2", "roofline", "threads", "radial_64_l2", "sh_l6", "contraction_l01"),
+    *("scaling_channels", "scaling_degree"),
+)
 
 
 if __name__ == "__main__":

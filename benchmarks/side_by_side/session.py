@@ -40,7 +40,8 @@ def arguments(description: str, problems: Problems) -> argparse.Namespace:
         help="may be repeated; the others' results stay",
     )
     parser.add_argument("--threads", type=int, nargs="+", default=None, help="numbers of threads; default 1 2")
-    parser.add_argument("--peers", nargs="*", choices=[s for s in SIDES if s not in (OURS, ONE_THREAD)], help="default: all")
+    peers = [side for side in SIDES if side not in (OURS, ONE_THREAD)]
+    parser.add_argument("--peers", nargs="*", choices=peers, help="default: all")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--clock",

@@ -121,7 +121,7 @@ struct Plan {
     // Output blocks: some paths add to that of one before them, some stand side by side in one block.
     for (size_t i = 0; i < paths.size(); ++i) {
       ConvPath& p = paths[i];
-      for (size_t j = 0; j < i && !p.add; ++j)
+      for (size_t j = 0; j < i && !p.add && !p.stride3; ++j)
         if (!paths[j].add && paths[j].l3 == p.l3 && paths[j].channels == p.channels && below(2) && paths[j].stride3) {
           p.add = true;
           p.offset3 = paths[j].offset3;
@@ -131,7 +131,7 @@ struct Plan {
       int64_t width = p.channels;
       vector<size_t> beside;
       for (size_t j = i + 1; j < paths.size(); ++j)
-        if (paths[j].l3 == p.l3 && coin()) beside.push_back(j), width += paths[j].channels;
+        if (!paths[j].stride3 && paths[j].l3 == p.l3 && coin()) beside.push_back(j), width += paths[j].channels;
       p.offset3 = dim3;
       p.stride3 = width;
       int64_t channel = dim3 + p.channels;
