@@ -110,7 +110,7 @@ def roofline(run: Run) -> None:
 
 def threads(run: Run) -> None:
     """All threads and one in turns, with the usual allocator and with one that keeps freed memory."""
-    if run.team.threads == 1:
+    if run.team.threads == 1 or run.session.options.device != "cpu":
         return
     for name, lmax_edge, channels in (("conv_128_l2", 3, 128), ("conv_64_l2", 2, 64)):
         shape = (2, lmax_edge, 16 if run.quick else channels, 400 if run.quick else 4000)

@@ -70,7 +70,7 @@ def water_fp32(run: Run) -> None:
 
 def threads(run: Run) -> None:
     """All threads and one in turns, with the usual allocator and with one that keeps freed memory."""
-    if run.team.threads == 1:
+    if run.team.threads == 1 or run.session.options.device != "cpu":
         return
     run.compare(_water(run), EVALUATIONS, [OURS, ONE_THREAD], exact={}, label="water_fp32")
     with run.keeping_memory() as kept:

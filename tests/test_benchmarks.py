@@ -195,3 +195,6 @@ def test_every_problem_runs(script: str, tmp_path: Path) -> None:
     assert len(table["result"]["problems"]) >= 6
     for problem in table["result"]["problems"]:
         _check_rows(table, problem)
+    alone = _run(script, tmp_path / "threads.json", "--only", "threads", "--threads", "2")
+    _check_rows(alone, "threads")
+    assert all(row["sides"][ONE_THREAD]["ratio"] > 0 for row in alone["result"]["problems"]["threads"]["rows"])

@@ -59,6 +59,8 @@ def arguments(description: str, problems: Problems) -> argparse.Namespace:
         found.threads = [1] if found.quick or found.clock == "cpu" else [1, 2]
     if found.clock == "cpu" and found.threads != [1]:
         parser.error("--clock cpu measures the main thread alone: use it with --threads 1")
+    if "threads" in (found.only or ()) and (max(found.threads) == 1 or found.device != "cpu"):
+        parser.error("the problem 'threads' compares several threads of a CPU with one: use it with --threads 2")
     found.seconds = found.seconds or (0.2 if found.quick else 5.0)
     return found
 
@@ -200,8 +202,8 @@ class Session:
                         problems[name][0](Run(self, team, name))
                         self.result["versions"].update(team.versions)
                         team.release()
-            here = {name for name in problems if self.options.device != "cpu" or not name.endswith("_gpu")}
-            self.result["complete"] = set(self.result["problems"]) >= here
+            elsewhere = {"threads"} if self.options.device != "cpu" else {n for n in problems if n.endswith("_gpu")}
+            self.result["complete"] = set(self.result["problems"]) >= set(problems) - elsewhere
         except KeyboardInterrupt:
             print("\ninterrupted: what was measured is kept", flush=True)
             self.save()

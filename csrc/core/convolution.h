@@ -82,7 +82,7 @@ struct PathArgs {
   bool edges;          // the gradient of y is wanted:
   T* dm;               // of the entries of M, [pairs][kTile], by the listed kernels
   T* dy;               // of the path's components of y, lanes not yet summed, [2 l2 + 1][kEdgesTogether] vectors, added to
-  const T* coupling;   // [pairs][2], as spread_coupling writes
+  const T* coupling;   // [pairs][2], as in ConvData::spread
   bool rows;  // the gradients of x or of w are wanted
   int channels;
   bool add;
@@ -233,7 +233,8 @@ static_assert(kTile % kEdgesTogether == 0);
 template <int L1, int L2, int L3, int Ma, int Mb>
 constexpr int kPairsOf = pair_index(L1, L2, L3, Mb - 1, 2 * L3 + 1) - pair_index(L1, L2, L3, Ma, 0);
 
-// Orders m1 from Ma on that are done together: as many as have room for their entries in registers.
+// Orders m1 from Ma on that are done together: as many as have room for their entries in registers, beside one vector for
+// each order and three more (23 takes all of 2 x 2 -> 2; measured 2 % faster than 21, and nothing is spilled).
 template <typename T>
 constexpr int group_of_orders(int l1, int l2, int l3, int ma) {
   constexpr int room = sizeof(Vec<T>) == 64 ? 23 : 7;
@@ -252,8 +253,8 @@ constexpr bool component_within(int l1, int l2, int l3, int begin, int end, int 
 }
 
 // Gradient of y through that of M: sums over channels of (w x) g, or of (w a + c x) g, one vector an entry of M, and of
-// those the sums that go to each component. Lanes are summed when all paths have passed: 2 l2 + 1 vectors, not one an
-// entry. Stride: of the rows of
+// those the sums that go to each component (a coefficient of the rules that is zero counts as one: what is no number spreads
+// within the edge). Lanes are summed later, of 2 l2 + 1 vectors instead of one for each entry. Stride: of the rows of
 // x and dx, and the channels, where the compiler knows them, so that one pointer reaches all rows; or 0.
 template <typename T, int L1, int L2, int L3, int Ma, int Mb, bool Second, int Stride>
 EQUITOOLS_INLINE void gradient_of_edges(const PathArgs<T>& p, int e, int64_t channels) {
@@ -531,16 +532,16 @@ static inline void run_forward(const ConvPath& path, const PathArgs<T>& p) {
     forward_listed<T, Second>(p, channel, p.channels - channel < W ? int(p.channels - channel) : W);
 }
 
-// Channels of a path that the unrolled kernels of the backward do.
+// Channels of a path that the unrolled kernels of the backward do; `edges`: with the gradient of y.
 template <typename T>
-static inline int64_t unrolled_channels(const ConvPath& path) {
+static inline int64_t unrolled_channels(const ConvPath& path, bool edges) {
   constexpr int W = Simd<T>::W;
-  return path.column >= 0 && unrolled<T>(path) ? path.channels / W * W : 0;
+  return (path.column >= 0 || !edges) && unrolled<T>(path) ? path.channels / W * W : 0;
 }
 
 template <typename T, bool Second>
 static inline void run_backward(const ConvPath& path, const PathArgs<T>& p, int begin, int end) {
-  const int64_t channel = unrolled_channels<T>(path);
+  const int64_t channel = unrolled_channels<T>(path, p.edges);
   if (channel) {
     const PathKernels<T>& kernels = *unrolled<T>(path);
     (Second ? kernels.backward2 : kernels.backward)(p, begin, end);
@@ -604,13 +605,14 @@ static inline void make_matrices(const ConvPlan& plan, const T* coupling, int be
 }
 
 // The adjoint, of the paths [first, last) that the listed kernels did, or finished: adds to the gradient of the columns.
+// Behind the tile's last edge dm holds anything, and so do the columns then; nobody reads them.
 template <typename T>
 static inline void pull_matrices(const ConvPlan& plan, const T* coupling, int64_t first, int64_t last, const T* dm,
                                  T* dcolumns) {
   constexpr int W = Simd<T>::W, N = kTile / W;
   for (int64_t path = first; path < last; ++path) {
     const int begin = plan.paths[path].pair_begin, pair_end = plan.paths[path].pair_end;
-    if (unrolled_channels<T>(plan.paths[path]) < plan.paths[path].channels)
+    if (unrolled_channels<T>(plan.paths[path], true) < plan.paths[path].channels)
       for (int k = begin; k < pair_end; ++k)
         for (int i = plan.entry_begin[k]; i < plan.entry_begin[k + 1]; ++i) {
           T* c = dcolumns + plan.entry_m2[i] * int64_t(kTile);
@@ -636,6 +638,24 @@ static inline void sum_edges(int64_t components, const T* dy, int begin, T* dcol
     for (int64_t i = 0; i < W && k + i < count; ++i)
       dcolumns[(k + i) / kEdgesTogether * kTile + begin + (k + i) % kEdgesTogether] += sums[i];
   }
+}
+
+// The columns of y that the unrolled kernels of the paths [first, last) reach.
+struct Columns {
+  int64_t begin, end;
+  int64_t count() const { return end - begin; }
+};
+
+template <typename T>
+static inline Columns columns_of(const ConvPlan& plan, int64_t first, int64_t last) {
+  Columns c{plan.dim2, 0};
+  for (int64_t k = first; k < last; ++k) {
+    const ConvPath& p = plan.paths[k];
+    if (!unrolled_channels<T>(p, true)) continue;
+    if (p.column < c.begin) c.begin = p.column;
+    if (p.column + 2 * p.l2 + 1 > c.end) c.end = p.column + 2 * p.l2 + 1;
+  }
+  return c.begin < c.end ? c : Columns{0, 0};
 }
 
 template <typename T>
@@ -693,12 +713,11 @@ struct Scratch {
   T *h, *ch, *dh;                 // [kTile][padded K]
   T *w, *c, *dw, *dw1;            // [kTile][padded channels]
   T* lanes;                       // gradients of y of the edges that are done together, [dim2][kEdgesTogether] vectors
-  T* coupling;                    // [num_pairs][2]
   T *nowhere_x, *nowhere_w;       // gradients that nobody wants
 
   static int64_t size(const ConvPlan& plan, int64_t hidden) {
     return 3 * kPairRoom * kTile + 3 * plan.dim2 * kTile + 3 * kTile * padded<T>(hidden) +
-           4 * kTile * padded<T>(plan.max_channels) + lanes_size(plan) + 2 * plan.num_pairs + plan.dim1 + plan.weights;
+           4 * kTile * padded<T>(plan.max_channels) + lanes_size(plan) + plan.dim1 + plan.weights;
   }
 
   static int64_t lanes_size(const ConvPlan& plan) {  // sum_edges reads beyond the last
@@ -716,7 +735,6 @@ struct Scratch {
     for (T** p : layers) *p = at, at += k;
     for (T** p : columns) *p = at, at += plan.dim2 * kTile;
     lanes = at, at += lanes_size(plan);
-    coupling = at, at += 2 * plan.num_pairs;
     nowhere_x = at;
     nowhere_w = at + plan.dim1;
   }
@@ -904,9 +922,6 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
   Tile<T> tile;
   int64_t receiver = begin, position = d.graph.first[begin];
   if (Second) clear_isolated(d, begin, end);
-  if (d.dy)
-    for (int64_t k = 0; k < plan.num_paths; ++k)
-      if (plan.paths[k].column >= 0) spread_coupling(plan, plan.paths[k], d.coupling, s.coupling + 2 * plan.paths[k].pair_begin);
   while (next_tile(d.graph, receiver, position, end, tile)) {
     const Rows<T> rows(plan, tile, stride);
     int64_t ahead[kTile];
@@ -939,7 +954,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         p.edges = d.dy != nullptr;
         p.dm = s.dm + start;
         p.dy = path.column < 0 ? nullptr : s.lanes + path.column * kEdgesTogether * Simd<T>::W;
-        p.coupling = s.coupling + 2 * path.pair_begin;
+        p.coupling = d.spread + 2 * path.pair_begin;
         p.rows = d.dx || d.dw || d.dh || d.dv || d.table.dr;
         p.a = Second ? d.a + path.offset1 : nullptr;
         p.xrow = rows.x;
@@ -979,11 +994,13 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
         for (int64_t k = first; k < last; ++k) all[k - first] = arguments(plan.paths[k]);
         if (Second)
           for (int64_t k = first; k < last; ++k) second_forward(plan.paths[k], all[k - first]);
+        const Columns columns = d.dy ? columns_of<T>(plan, first, last) : Columns{0, 0};
+        T* lanes = s.lanes + columns.begin * kEdgesTogether * Simd<T>::W;
         for (int e = 0; e < tile.edges; e += kEdgesTogether) {
           const int stop = e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges;
-          if (d.dy) clear(s.lanes, plan.dim2 * kEdgesTogether * Simd<T>::W);
+          clear(lanes, columns.count() * kEdgesTogether * Simd<T>::W);
           for (int64_t k = first; k < last; ++k) run_backward<T, Second>(plan.paths[k], all[k - first], e, stop);
-          if (d.dy) sum_edges(plan.dim2, s.lanes, e, s.dy);
+          sum_edges(columns.count(), lanes, e, s.dy + columns.begin * kTile);
         }
       } else {
         for (int64_t k = first; k < last; ++k) {
@@ -1004,7 +1021,7 @@ static void conv_backward_of(const ConvData<T>& d, T* memory, int64_t begin, int
             second_forward(path, p);
           }
           for (int e = 0; e < tile.edges; e += kEdgesTogether) {
-            const bool lanes = d.dy && path.column >= 0;
+            const bool lanes = d.dy && unrolled_channels<T>(path, true);
             if (lanes) clear(p.dy, (2 * path.l2 + 1) * kEdgesTogether * Simd<T>::W);
             run_backward<T, Second>(path, p, e, e + kEdgesTogether < tile.edges ? e + kEdgesTogether : tile.edges);
             if (lanes) sum_edges(2 * path.l2 + 1, p.dy, e, s.dy + path.column * kTile);

@@ -26,8 +26,9 @@ struct ConvPath {
   int64_t packed;            // the padded channels of the paths before it: its part of a packed v starts at K * packed
   int pair_begin, pair_end;  // its entries (m1, m3), m1 ascending, then m3
   bool add;                  // a path before this one has written the output block
-  bool unrolled;             // its pairs are those of coupling_pattern.h, so that unrolled kernels fit
-  int64_t column;            // first column of y that it reads, where its entries are those of coupling_components.h; or -1
+  bool unrolled;             // its pairs are those of coupling_pattern.h: the unrolled kernels fit, that of y's gradient if
+  int64_t column;            // not -1, too: the first column of y that it reads, its entries being those of
+                             // coupling_components.h
 };
 
 struct ConvPlan {
@@ -66,6 +67,7 @@ struct ConvData {
   ConvPlan plan;
   ConvGraph graph;
   const T* coupling;  // [entries]
+  const T* spread;    // [num_pairs][2], as coupling_columns.h writes it; for gradients of y
   const T* x;         // [N, dim1]
   const T* y;         // [E, dim2]
   const T* w;         // [E, weights], or null and

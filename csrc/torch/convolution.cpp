@@ -3,7 +3,7 @@
 #include <optional>
 #include <tuple>
 
-#include "../core/coupling_components.h"
+#include "../core/coupling_columns.h"
 #include "../cpu/convolution.h"
 #include "common.h"
 #include "functions.h"
@@ -131,13 +131,21 @@ struct Free {
 template <typename T>
 using Buffer = std::unique_ptr<T[], Free>;
 
+size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64 + 64; }
+
 template <typename T>
-Buffer<T> zeros(int64_t n) {
-  const size_t bytes = (size_t(n) * sizeof(T) + 63) / 64 * 64 + 64;
+Buffer<T> unset(int64_t n) {
+  const size_t bytes = whole_lines(size_t(n) * sizeof(T));
   void* p = std::aligned_alloc(64, bytes);
   STD_TORCH_CHECK(p != nullptr, "out of memory: ", bytes, " bytes for the convolution");
-  std::memset(p, 0, bytes);
   return Buffer<T>(static_cast<T*>(p));
+}
+
+template <typename T>
+Buffer<T> zeros(int64_t n) {
+  Buffer<T> buffer = unset<T>(n);
+  std::memset(buffer.get(), 0, whole_lines(size_t(n) * sizeof(T)));
+  return buffer;
 }
 
 // v [K, weights] by path: [K, padded channels]; transposed: [padded channels, padded K].
@@ -270,15 +278,15 @@ void for_parts(const std::vector<int64_t>& bounds, F&& f) {
   });
 }
 
-// A sum over parts: the first part adds to the target, each other one to a buffer of its own; the buffers are added up in
-// order. Each part clears its own.
+// A sum over parts: the first part has the target, each other one a buffer of its own, and each clears its own first; the
+// buffers are added to the target in order.
 template <typename T>
-struct Private {
+struct SumOfParts {
   T* target;
   int64_t n;
   std::vector<Buffer<T>> others;
 
-  Private(T* target_, int64_t n_, size_t parts) : target(target_), n(n_), others(target_ ? parts : 1) {}
+  SumOfParts(T* target_, int64_t n_, size_t parts) : target(target_), n(n_), others(target_ ? parts : 1) {}
   T* of(int64_t part) {
     if (!target) return target;
     if (part == 0) {
@@ -311,10 +319,16 @@ template <typename T>
 void run_backward(const Call& call, const ConvData<T>& data, int64_t packed, bool second) {
   const auto& kernels = convolution_of<T>();
   const std::vector<int64_t> bounds = call.parts();
-  Private<T> dx(data.dx, call.x.size(0) * data.plan.dim1, bounds.size() - 1);
-  Private<T> dv(data.dv, packed * data.hidden, bounds.size() - 1);
+  SumOfParts<T> dx(data.dx, call.x.size(0) * data.plan.dim1, bounds.size() - 1);
+  SumOfParts<T> dv(data.dv, packed * data.hidden, bounds.size() - 1);
+  Buffer<T> spread;
+  if (data.dy) {
+    spread = unset<T>(2 * data.plan.num_pairs);
+    spread_coupling(data.plan, data.coupling, spread.get());
+  }
   for_parts(bounds, [&](int64_t part, int64_t begin, int64_t end) {
     ConvData<T> d = data;
+    d.spread = spread.get();
     d.dx = dx.of(part);
     d.dv = dv.of(part);
     const Buffer<T> scratch = zeros<T>(kernels.scratch(d.plan, d.hidden));
@@ -452,7 +466,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> radial_backward(const Tensor& g_, con
     const Buffer<T> v_packed = pack<T>(call.tables, width, vp, K, false);
     Buffer<T> vt_packed, dv_packed;
     if (need_h) vt_packed = pack<T>(call.tables, width, vp, K, true);
-    if (need_v) dv_packed = zeros<T>(width * K);
+    if (need_v) dv_packed = unset<T>(width * K);
     ConvData<T> d = call.data<T>();
     d.h = call.h.const_data_ptr<T>();
     d.v = v_packed.get();
@@ -513,7 +527,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> radial_double_backward(
       cv_packed = pack<T>(call.tables, width, cv.const_data_ptr<T>(), K, false);
       cvt_packed = pack<T>(call.tables, width, cv.const_data_ptr<T>(), K, true);
     }
-    if (need_v) dv_packed = zeros<T>(width * K);
+    if (need_v) dv_packed = unset<T>(width * K);
     ConvData<T> d = call.data<T>();
     d.h = call.h.const_data_ptr<T>();
     d.v = v_packed.get();

@@ -172,7 +172,7 @@ def test_widths_with_kernels_of_their_own(channels: int, merged: bool, wanted: t
 
 
 def test_more_paths_than_a_group_holds() -> None:
-    plan = TensorProductPlan("+".join(["2x0e"] * 7), "+".join(["0e"] * 7), "0e")
+    plan = TensorProductPlan("+".join(["17x0e"] * 7), "+".join(["0e"] * 7), "0e")  # unrolled, and a rest of one channel
     assert len(plan.paths) == 49
     inputs = operands(plan, 4, 9)
     edges = graph(4, 4, 9)
