@@ -114,9 +114,14 @@ def threads(run: Run) -> None:
         return
     for name, lmax_edge, channels in (("conv_128_l2", 3, 128), ("conv_64_l2", 2, 64)):
         shape = (2, lmax_edge, 16 if run.quick else channels, 400 if run.quick else 4000)
-        _convolution(run, *shape, peers=(ONE_THREAD,), tasks=TASKS, label=name)
-        with run.keeping_memory() as kept:
-            _convolution(kept, *shape, peers=(ONE_THREAD,), tasks=TASKS, label=f"{name}, kept memory")
+        for keep in (False, True):
+            label = f"{name}, kept memory" if keep else name
+            run.in_fresh_processes(
+                lambda fresh, shape=shape, label=label: _convolution(
+                    fresh, *shape, peers=(ONE_THREAD,), tasks=TASKS, label=label
+                ),
+                keep,
+            )
 
 
 def _harmonics(run: Run, lmax: int) -> None:

@@ -72,12 +72,18 @@ def threads(run: Run) -> None:
     """All threads and one in turns, with the usual allocator and with one that keeps freed memory."""
     if run.team.threads == 1 or run.session.options.device != "cpu":
         return
-    run.compare(_water(run), EVALUATIONS, [OURS, ONE_THREAD], exact={}, label="water_fp32")
-    with run.keeping_memory() as kept:
-        kept.compare(_water(kept), EVALUATIONS, [OURS, ONE_THREAD], exact={}, label="water_fp32, kept memory")
+    sides = [OURS, ONE_THREAD]
+    for keep in (False, True):
+        label = "water_fp32, kept memory" if keep else "water_fp32"
+        run.in_fresh_processes(
+            lambda fresh, label=label: fresh.compare(_water(fresh), EVALUATIONS, sides, exact={}, label=label), keep
+        )
     structures = molecules.acetylacetones(2 if run.quick else 10)
-    case = _case(run, "train", structures, 64)
-    run.compare(case, ("training_step",), [OURS, ONE_THREAD], exact={}, label="training")
+    run.in_fresh_processes(
+        lambda fresh: fresh.compare(
+            _case(fresh, "train", structures, 64), ("training_step",), sides, exact={}, label="training"
+        )
+    )
 
 
 def water_fp64(run: Run) -> None:

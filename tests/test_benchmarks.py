@@ -146,6 +146,15 @@ def test_targets_stand_beside_what_was_measured() -> None:
     assert found["training step", "mace-torch", "acetylacetones"].reached is None
 
 
+def test_rows_of_several_processes_become_one() -> None:
+    merged = rows.median_row(
+        [_row("forward", 2, t, **{ONE_THREAD: t * r}) for t, r in ((1.0, 1.5), (2.0, 1.9), (9.0, 2.5))]
+    )
+    assert merged["processes"] == 3
+    assert merged["sides"][OURS]["wall_ms"] == {"median": 2.0, "q25": 1.0, "q75": 9.0, "min": 1.0, "count": 3}
+    assert merged["sides"][ONE_THREAD]["ratio"] == pytest.approx(1.9)
+
+
 def test_shares_of_limits_are_not_cut_off() -> None:
     """Arrays that come out of the cache may exceed the memory's bandwidth; the target says by how much."""
     row = {"task": "forward", "threads": 1, "label": "conv_64_l2", "clock": "wall", "sides": {}}

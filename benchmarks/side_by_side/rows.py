@@ -112,6 +112,28 @@ def measure(
         yield row
 
 
+def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one row from those of several sets of processes: medians of medians and of ratios."""
+    merged = {**rows[0], "processes": len(rows), "sides": {}}
+    for side, first in rows[0]["sides"].items():
+        all_ = [row["sides"][side] for row in rows]
+        entry = merged["sides"][side] = dict(first)
+        for clock in ("wall_ms", "cpu_ms"):
+            if all(clock in figures for figures in all_):
+                times = [figures[clock] for figures in all_]
+                entry[clock] = {
+                    "median": float(np.median([t["median"] for t in times])), "q25": min(t["q25"] for t in times),
+                    "q75": max(t["q75"] for t in times), "min": min(t["min"] for t in times),
+                    "count": sum(t["count"] for t in times),
+                }  # fmt: skip
+        if all("ratio" in figures for figures in all_):
+            entry["ratio"] = float(np.median([figures["ratio"] for figures in all_]))
+        if all("error" in figures for figures in all_):
+            entry["error"] = max(figures["error"] for figures in all_)
+    merged.pop("roofline", None)
+    return merged
+
+
 def _give_up(team: Team, side: str, reason: str, known: dict[str, list[str]], notes: dict[str, dict[str, str]]) -> None:
     """Drop a side for the rest of a case if its worker had to start anew, so that its inputs are gone."""
     notes.setdefault(side, {})["*"] = shorten(reason)

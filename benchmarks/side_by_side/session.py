@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks._results import RESULTS, ROOT, save
 from benchmarks.side_by_side import machine
 from benchmarks.side_by_side.driver import ONE_THREAD, OURS, SIDES, Team
-from benchmarks.side_by_side.rows import exact_outputs, measure
+from benchmarks.side_by_side.rows import exact_outputs, measure, median_row
 
 #: name → (what it does with a run, what it is)
 Problems = dict[str, tuple[Callable[["Run"], None], str]]
@@ -73,11 +73,13 @@ class Run:
         session: Where rows go.
         team: The workers.
         problem: Its name.
+        kept: Where rows go instead, if not ``None``.
     """
 
     session: Session
     team: Team
     problem: str
+    kept: list[dict[str, Any]] | None = None
 
     @property
     def quick(self) -> bool:
@@ -131,7 +133,10 @@ class Run:
         ):
             row.update(more)
             finish(row)
-            self.session.add(self.problem, row)
+            if self.kept is None:
+                self.session.add(self.problem, row)
+            else:
+                self.kept.append(row)
             rows.append(row)
         return rows
 
@@ -141,6 +146,22 @@ class Run:
         options = self.session.options
         with Team(self.team.threads, not options.no_install, options.device, keep_memory=True) as team:
             yield Run(self.session, team, self.problem)
+
+    def in_fresh_processes(self, measure: Callable[[Run], Any], keep_memory: bool = False, times: int = 3) -> None:
+        """Measure with several sets of new workers, and keep the medians over the sets.
+
+        Where its pages lie decides, for as long as a process lives, how well its threads get on with each other: by up
+        to a third on a virtual machine.
+        """
+        options = self.session.options
+        found: list[list[dict[str, Any]]] = []
+        for _ in range(1 if self.quick else times):
+            with Team(self.team.threads, not options.no_install, options.device, keep_memory=keep_memory) as team:
+                run = Run(self.session, team, self.problem, [])
+                measure(run)
+                found.append(run.kept or [])
+        for rows in zip(*found, strict=True):
+            self.session.add(self.problem, median_row(rows))
 
     def roofline(self) -> dict[str, float]:
         """Return what the machine can do with this number of threads, measured in this run."""
