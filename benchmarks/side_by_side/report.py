@@ -63,7 +63,7 @@ def _target_rows(wanted: list[Target]) -> str:
 def _shortfall(target: Target) -> str:
     measured = target.measured or 0.0
     factor = measured / target.wanted if target.largest else target.wanted / (measured or 1e-30)
-    return f"**short by {number(factor, 2)}×**"
+    return f"**short by {number(factor)}×**"
 
 
 def _problem(name: str, record: dict[str, Any]) -> str:
