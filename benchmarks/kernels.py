@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.side_by_side import counts, machine
 from benchmarks.side_by_side.driver import ONE_THREAD, OURS, WorkerError
 from benchmarks.side_by_side.session import Problems, Run, Session, arguments
+from equitools.ops import sphere_tables
 
 TASKS = ("forward", "forward_backward", "double_backward")
 CONVOLUTION_TASKS = (*TASKS, "double_backward_both")
@@ -195,6 +196,35 @@ def contraction_l01(run: Run) -> None:
     _contraction(run, "0e+1o")
 
 
+def _gaunt(run: Run, lmax: int) -> None:
+    """Compare with e3nn's product of the same numbers: a path for each triple of degrees whose sum is even."""
+    paths = [
+        (i, j, k)
+        for i in range(lmax + 1)
+        for j in range(lmax + 1)
+        for k in range(abs(i - j), min(i + j, lmax) + 1)
+        if (i + j + k) % 2 == 0
+    ]
+    file = run.team.scratch / f"gaunt{lmax}.npz"
+    factors = [sphere_tables.reduced(*path) for path in paths]
+    np.savez(file, paths=np.array(paths), factors=np.array(factors))
+    case = {
+        "kind": "gaunt", "irreps": natural(4 if run.quick else 128, lmax), "lmax": lmax, "file": str(file), "seed": 0,
+        "rows": 20 if run.quick else 1000,
+    }  # fmt: skip
+    run.compare(case, TASKS, run.sides("e3nn"))
+
+
+def gaunt_l4(run: Run) -> None:
+    """Gaunt products of degree 4."""
+    _gaunt(run, 4)
+
+
+def gaunt_l8(run: Run) -> None:
+    """Gaunt products of degree 8."""
+    _gaunt(run, 8)
+
+
 SCALING = ("forward", "forward_backward")
 
 
@@ -264,6 +294,8 @@ PROBLEMS: Problems = {
     "sh_l6": (sh_l6, "spherical harmonics l ≤ 6"),
     "contraction_l0": (contraction_l0, "symmetric contraction, 500 nodes, 128 channels, correlation 3, to 0e"),
     "contraction_l01": (contraction_l01, "the same to 0e+1o"),
+    "gaunt_l4": (gaunt_l4, "Gaunt product, l ≤ 4, 128 channels, 1 000 rows"),
+    "gaunt_l8": (gaunt_l8, "Gaunt product, l ≤ 8"),
     "imports": (imports, "import time beyond torch's own"),
     "scaling_edges": (scaling_edges, "convolution over 10² … 10⁶ edges"),
     "scaling_channels": (scaling_channels, "over 16 … 256 channels"),
@@ -273,7 +305,7 @@ PROBLEMS: Problems = {
 #: Like others that a quick run has.
 NOT_QUICK = (
     *("conv_64_l2", "roofline", "threads", "radial_64_l2", "sh_l6", "contraction_l01"),
-    *("scaling_channels", "scaling_degree"),
+    *("scaling_channels", "scaling_degree", "gaunt_l8"),
 )
 
 

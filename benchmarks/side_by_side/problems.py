@@ -95,7 +95,13 @@ def contraction(case: dict[str, Any], rng: np.random.Generator) -> dict[str, Arr
     }
 
 
-MAKERS = {"conv": convolution, "radial": convolution, "sh": harmonics, "contraction": contraction}
+def gaunt(case: dict[str, Any], rng: np.random.Generator) -> dict[str, Array]:
+    """Two features with all degrees, and a cotangent."""
+    columns = dimension(case["irreps"])
+    return {name: _normal(rng, case["rows"], columns) for name in ("x", "y", "cotangent")}
+
+
+MAKERS = {"conv": convolution, "radial": convolution, "sh": harmonics, "contraction": contraction, "gaunt": gaunt}
 
 
 def make(case: dict[str, Any]) -> dict[str, Array]:

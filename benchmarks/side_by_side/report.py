@@ -20,6 +20,8 @@ TITLES = {
     "sh_l6": "Spherical harmonics, l ≤ 6",
     "contraction_l0": "Symmetric contraction to 0e",
     "contraction_l01": "Symmetric contraction to 0e+1o",
+    "gaunt_l4": "Gaunt product, l ≤ 4, 128 channels, 1 000 rows",
+    "gaunt_l8": "Gaunt product, l ≤ 8, 128 channels, 1 000 rows",
     "conv_gpu": "Convolution on a GPU, 160 000 edges",
     "water_fp32": "Energy and forces of 192 atoms of water, float32",
     "water_fp64": "Energy and forces of 192 atoms of water, float64",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equitools.nn.activation import MLP, Gate, NormActivation
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
+from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.layout import to_ir_mul, to_mul_ir
 from equitools.nn.linear import Linear
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
@@ -16,6 +17,7 @@ __all__ = [
     "BesselBasis",
     "EquivariantLayerNorm",
     "Gate",
+    "GauntTensorProduct",
     "GaussianBasis",
     "InteractionBlock",
     "Linear",

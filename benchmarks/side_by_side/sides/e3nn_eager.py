@@ -71,4 +71,21 @@ def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, devi
             lambda: o3.spherical_harmonics(degrees, inputs["vectors"], normalize=True, normalization="integral"),
             inputs, cotangent, "vectors", weighted=True,
         )  # fmt: skip
+    if case["kind"] == "gaunt":
+        return _gaunt(case, arrays, dtype, device)
     raise NotImplementedError(f"e3nn has no {case['kind']}")
+
+
+def _gaunt(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task]:
+    """Return the tasks of the same product: "uuu" paths of even sums of degrees, with the weights that make it so."""
+    irreps = o3.Irreps(case["irreps"])
+    instructions = [(int(i), int(j), int(k), "uuu", True) for i, j, k in arrays["paths"]]
+    product = o3.TensorProduct(
+        irreps, irreps, irreps, instructions, irrep_normalization="none", path_normalization="none",
+        shared_weights=True, internal_weights=False,
+    ).to(device=device, dtype=dtype)  # fmt: skip
+    factors = torch.from_numpy(arrays["factors"]).to(device=device, dtype=dtype)
+    weight = factors.repeat_interleave(irreps[0].mul)
+    inputs = leaves(arrays, ["x", "y"], dtype, device)
+    cotangent = torch.from_numpy(arrays["cotangent"]).to(device=device, dtype=dtype)
+    return derivative_tasks(lambda: product(inputs["x"], inputs["y"], weight), inputs, cotangent, "y")

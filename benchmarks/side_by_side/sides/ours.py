@@ -11,7 +11,7 @@ from benchmarks.side_by_side import planned, problems
 from benchmarks.side_by_side.sides import ours_models
 from benchmarks.side_by_side.tasks import Task, derivative_tasks, leaves
 from equitools.nn import SymmetricContraction, TensorProductConv
-from equitools.ops import backend, spherical_harmonics
+from equitools.ops import backend, gaunt_tensor_product, spherical_harmonics
 
 PACKAGES = ("equitools", "numpy")
 NOTES = "; ".join(f"{s.name}: {s.reason}" for s in backend.status() if s.active)
@@ -135,7 +135,26 @@ def _contraction(
     )
 
 
-_BUILDERS = {"conv": _convolution, "radial": _convolution, "sh": _harmonics, "contraction": _contraction}
+def _gaunt(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task | str]:
+    irreps = problems.parse(case["irreps"])
+    channels, lmax, method = irreps[0][0], case["lmax"], case.get("method", "grid")
+    given = {name: problems.mul_ir_to_ir_mul(arrays[name], irreps) for name in ("x", "y", "cotangent")}
+    inputs = leaves(given, ["x", "y"], dtype, device)
+    cotangent = torch.from_numpy(given["cotangent"]).to(device=device, dtype=dtype)
+
+    def function() -> torch.Tensor:
+        x, y = (inputs[name].unflatten(1, (-1, channels)) for name in ("x", "y"))
+        return gaunt_tensor_product(x, y, lmax, method=method).flatten(1)
+
+    def canonical(_: str, tensor: torch.Tensor) -> np.ndarray:
+        return problems.ir_mul_to_mul_ir(tensor.detach().cpu().numpy(), irreps)
+
+    return derivative_tasks(function, inputs, cotangent, "y", canonical)
+
+
+_BUILDERS = {
+    "conv": _convolution, "radial": _convolution, "sh": _harmonics, "contraction": _contraction, "gaunt": _gaunt,
+}  # fmt: skip
 
 
 def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task | str]:

@@ -1,0 +1,225 @@
+"""The Gaunt tensor product as a layer, with the half that plain Gaunt products do not have."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from equitools.errors import IrrepsError, UnknownNameError
+from equitools.groups import Irreps, parse_irreps
+from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
+from equitools.ops import sphere_tables
+from equitools.ops.gaunt import GAUNT_METHODS, MAX_GAUNT_DEGREE, gaunt_tensor_product
+from equitools.ops.precision import full_precision
+
+__all__ = ["GauntTensorProduct"]
+
+
+class GauntTensorProduct(torch.nn.Module):
+    """Multiply two features channel by channel as functions on the sphere.
+
+    Irreps of parity (−1)^l are coefficients of a function, the others those of a pseudo-function, which changes its
+    sign under inversion. Two functions, or two pseudo-functions, give a function; one of each gives a pseudo-function:
+    that is the Gaunt product, whose degrees have an even sum. With ``odd="curl"`` the product ``r̂·(∇A × ∇B)`` is
+    added, whose degrees have an odd sum and whose parity is the other one.
+
+    Args:
+        irreps_in1: Irreps of one multiplicity C, each at most once.
+        irreps_in2: The same, of multiplicity C or 1.
+        irreps_out: Irreps of multiplicity C; ``None``: all that can come out, of degrees up to the inputs' largest.
+        method: As of `gaunt_tensor_product`.
+        odd: ``"none"``: plain Gaunt; ``"curl"``: with the odd half.
+        layout: Order of the columns, ``"mul_ir"`` or ``"ir_mul"``.
+
+    Attributes:
+        weight1: ``[irreps of irreps_in1, C]``, a number for each degree and channel, initially 1.
+        weight2: The same of irreps_in2.
+        weight_out: The same of irreps_out. The weight of a path is the product of its three; it has none of its own.
+
+    Raises:
+        IrrepsError: The irreps have several multiplicities, or one of irreps_out cannot be reached.
+        UnknownNameError: There is no such method or odd half.
+
+    Properties:
+        methods_agree: one state_dict gives the same with every method.
+        equivariance: forward(D x, D y) = D forward(x, y), inversions included.
+        unit_variance: independent inputs of unit variance give outputs of unit variance, with the initial weights.
+
+    Source: Luo, Chen and Krishnapriyan, ICLR 2024 (arXiv 2401.10216); for the odd half the surface-curl pairing of
+        Bochkarev, Lysogorskiy and Drautz (arXiv 2605.15073).
+    """
+
+    def __init__(
+        self,
+        irreps_in1: Irreps | str,
+        irreps_in2: Irreps | str,
+        irreps_out: Irreps | str | None = None,
+        method: str = "auto",
+        odd: str = "none",
+        layout: str = "mul_ir",
+    ) -> None:
+        super().__init__()
+        if method not in GAUNT_METHODS:
+            raise UnknownNameError(
+                f"There is no method {method!r} of the Gaunt product. Known: {', '.join(GAUNT_METHODS)}."
+            )
+        if odd not in ("none", "curl"):
+            raise UnknownNameError(f"odd must be 'none' or 'curl', not {odd!r}.")
+        if odd == "curl" and method == "fourier":
+            raise UnknownNameError("The Fourier method has no odd half: take method='grid', 'sparse' or 'dense'.")
+        self.method, self.odd, self.layout = method, odd, check_layout(layout)
+        self.irreps_in1, self.irreps_in2 = parse_irreps(irreps_in1), parse_irreps(irreps_in2)
+        self.channels = _multiplicity("irreps_in1", self.irreps_in1)
+        second = _multiplicity("irreps_in2", self.irreps_in2)
+        if second not in (self.channels, 1):
+            raise IrrepsError(
+                f"irreps_in2 must have the multiplicity of irreps_in1, {self.channels}, or 1; it has {second}. Mix the "
+                "channels with a Linear first."
+            )
+        reached = _reached(self.irreps_in1, self.irreps_in2, odd == "curl")
+        if irreps_out is None:
+            highest = max(ir.l for irreps in (self.irreps_in1, self.irreps_in2) for _, ir in irreps)
+            found = sorted((l, -kind) for l, kind in reached if l <= highest)
+            irreps_out = "+".join(f"{self.channels}x{l}{_parity(l, -kind)}" for l, kind in found)
+        self.irreps_out = parse_irreps(irreps_out)
+        if _multiplicity("irreps_out", self.irreps_out) != self.channels:
+            raise IrrepsError(f"irreps_out must have the multiplicity {self.channels}, it is '{self.irreps_out}'.")
+        for _, ir in self.irreps_out:
+            if (ir.l, _kind(ir)) not in reached:
+                other = (
+                    ""
+                    if odd == "curl" or (ir.l, _kind(ir)) not in _reached(self.irreps_in1, self.irreps_in2, True)
+                    else " The odd half reaches it: odd='curl'."
+                )
+                raise IrrepsError(
+                    f"Gaunt products of '{self.irreps_in1}' and '{self.irreps_in2}' do not reach {ir}.{other}"
+                )
+        self._functions = [_Functions(irreps) for irreps in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
+        self._blocks = [blocks_of(irreps) for irreps in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
+        self.weight1 = torch.nn.Parameter(torch.ones(len(self.irreps_in1), self.channels))
+        self.weight2 = torch.nn.Parameter(torch.ones(len(self.irreps_in2), second))
+        self.weight_out = torch.nn.Parameter(torch.ones(len(self.irreps_out), self.channels))
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor(self._scales()), persistent=False)
+
+    def _scales(self) -> list[float]:
+        """Return, for each irrep of the output, what gives it unit variance."""
+        scales = []
+        for _, out in self.irreps_out:
+            variance = 0.0
+            for _, a in self.irreps_in1:
+                for _, b in self.irreps_in2:
+                    curl = _kind(a) * _kind(b) != _kind(out)
+                    if (a.l + b.l + out.l) % 2 == int(curl) and (not curl or self.odd == "curl"):
+                        variance += sphere_tables.reduced(a.l, b.l, out.l) ** 2 / (2 * out.l + 1)
+            scales.append(1 / math.sqrt(variance))
+        return scales
+
+    @full_precision
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Multiply.
+
+        Args:
+            x: ``[..., irreps_in1.dim]``.
+            y: ``[..., irreps_in2.dim]``.
+
+        Returns:
+            ``[..., irreps_out.dim]``.
+
+        Raises:
+            ShapeError: A shape, dtype or device does not fit.
+        """
+        check_features("x", x, self.irreps_in1, self.weight1, self._blocks[0])
+        check_features("y", y, self.irreps_in2, self.weight2, self._blocks[1])
+        if self.layout == "mul_ir":
+            x, y = to_ir_mul(x, self._blocks[0]), to_ir_mul(y, self._blocks[1])
+        first = self._functions[0].coefficients(x, self.weight1)
+        second = self._functions[1].coefficients(y, self.weight2)
+        highest = self._functions[2].highest
+        products: dict[int, Tensor] = {}
+        for a, left in first.items():
+            for b, right in second.items():
+                for curl in (False, True) if self.odd == "curl" else (False,):
+                    kind = -a * b if curl else a * b
+                    if kind in highest:
+                        term = gaunt_tensor_product(left, right, highest[kind], curl=curl, method=self.method)
+                        products[kind] = products[kind] + term if kind in products else term
+        out = self._functions[2].columns(products, self.weight_out * self.scale.unsqueeze(-1))
+        return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks[2])
+
+    def extra_repr(self) -> str:
+        """Return what the module's line in a printed model says."""
+        return f"'{self.irreps_in1}' ⊗ '{self.irreps_in2}' → '{self.irreps_out}', {self.method}, odd={self.odd}"
+
+
+class _Functions:
+    """Irreps as coefficients of a function (kind 1) and a pseudo-function (kind −1)."""
+
+    def __init__(self, irreps: Irreps) -> None:
+        self.blocks = [(int(ir.l), _kind(ir)) for _, ir in irreps]
+        self.channels = int(irreps[0].mul)
+        #: Highest degree of each kind that is there.
+        self.highest = {kind: max(l for l, k in self.blocks if k == kind) for kind in {k for _, k in self.blocks}}
+
+    def coefficients(self, x: Tensor, weight: Tensor) -> dict[int, Tensor]:
+        """Return ``[..., (L+1)², C]`` of each kind; degrees that are not there are zero."""
+        parts = x.split([(2 * l + 1) * self.channels for l, _ in self.blocks], -1)
+        found = {}
+        for kind, lmax in self.highest.items():
+            rows = []
+            for degree in range(lmax + 1):
+                if (degree, kind) in self.blocks:
+                    k = self.blocks.index((degree, kind))
+                    rows.append(parts[k].unflatten(-1, (2 * degree + 1, self.channels)) * weight[k])
+                else:
+                    rows.append(x.new_zeros(*x.shape[:-1], 2 * degree + 1, self.channels))
+            found[kind] = torch.cat(rows, -2)
+        return found
+
+    def columns(self, coefficients: dict[int, Tensor], weight: Tensor) -> Tensor:
+        """Return the columns of the irreps."""
+        return torch.cat(
+            [
+                (coefficients[kind][..., l * l : (l + 1) ** 2, :] * weight[k]).flatten(-2)
+                for k, (l, kind) in enumerate(self.blocks)
+            ],
+            -1,
+        )
+
+
+def _kind(ir: object) -> int:
+    return int(ir.p) * (-1) ** int(ir.l)  # type: ignore[attr-defined]
+
+
+def _parity(l: int, kind: int) -> str:
+    return "e" if kind * (-1) ** l > 0 else "o"
+
+
+def _multiplicity(name: str, irreps: Irreps) -> int:
+    """Return the multiplicity that all irreps have."""
+    found = {int(mul) for mul, _ in irreps}
+    kinds = [(int(ir.l), int(ir.p)) for _, ir in irreps]
+    if len(found) != 1 or 0 in found or len(set(kinds)) < len(kinds):
+        raise IrrepsError(
+            f"{name} of a Gaunt product must have one multiplicity for all irreps, each irrep once, such as "
+            f"'8x0e + 8x1o + 8x2e'; it is '{irreps}'."
+        )
+    if max(l for l, _ in kinds) > MAX_GAUNT_DEGREE:
+        raise IrrepsError(f"Gaunt products have degrees up to {MAX_GAUNT_DEGREE}; {name} is '{irreps}'.")
+    return found.pop()
+
+
+def _reached(first: Irreps, second: Irreps, curl: bool) -> set[tuple[int, int]]:
+    """Return degree and kind of all that a product reaches."""
+    found = set()
+    for _, a in first:
+        for _, b in second:
+            for l in range(abs(a.l - b.l), min(a.l + b.l, MAX_GAUNT_DEGREE) + 1):
+                kind = _kind(a) * _kind(b)
+                if (a.l + b.l + l) % 2 == 0:
+                    found.add((l, kind))
+                elif curl:
+                    found.add((l, -kind))
+    return found
