@@ -11,6 +11,7 @@ from torch import Tensor
 from equitools.errors import IrrepsError, ShapeError, UnknownNameError
 from equitools.groups import Irreps, irreps_matrix, random_rotation
 from equitools.nn import GauntTensorProduct, to_ir_mul, to_mul_ir
+from equitools.ops import spherical_harmonics
 
 SETS = [
     ("4x0e + 4x1o + 4x2e", "4x0e + 4x1o + 4x2e", None),
@@ -92,6 +93,28 @@ def test_unit_variance(odd: str) -> None:
         part = out[:, start : start + mul * ir.dim]
         assert float(part.square().mean()) == pytest.approx(1.0, abs=0.05)
         start += mul * ir.dim
+
+
+def test_only_both_halves_tell_mirror_images_apart() -> None:
+    """The chiral pair of the tetris shapes: all that plain products give is the same for both."""
+    shapes = [[[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 0]], [[1, 1, 1], [1, 1, 2], [2, 1, 1], [2, 0, 1]]]
+    natural, results = "1x0e+1x1o+1x2e", []
+    first = GauntTensorProduct(natural, natural, "1x0e+1x1o+1x1e+1x2e+1x2o", odd="curl").double()
+    second = GauntTensorProduct(first.irreps_out, natural, "1x0e+1x0o", odd="curl").double()
+    with pytest.raises(IrrepsError, match="do not reach 0o"):
+        GauntTensorProduct(natural, natural, "1x0o")
+    for shape in shapes:
+        points = torch.tensor(shape, dtype=torch.float64)
+        vectors = points.unsqueeze(0) - points.unsqueeze(1)
+        harmonics = spherical_harmonics(2, vectors, normalize=True)
+        lengths = vectors.norm(dim=-1, keepdim=True)
+        radial = (torch.exp(-lengths), lengths, lengths.square())
+        a, b, c = ((harmonics * weight * (lengths > 0)).sum(1) for weight in radial)
+        results.append(second(first(a, b), c).sum(0))
+    (scalar1, pseudo1), (scalar2, pseudo2) = results
+    assert float(scalar1) == pytest.approx(float(scalar2), rel=1e-12)
+    assert float(pseudo1) == pytest.approx(-float(pseudo2), rel=1e-9)
+    assert abs(float(pseudo1)) > 1e-3
 
 
 def test_layouts() -> None:
