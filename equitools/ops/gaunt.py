@@ -11,7 +11,6 @@ every derivative is a product of the same kind, and all orders of derivatives ru
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -23,6 +22,7 @@ from equitools.errors import ShapeError, UnknownNameError, nearest
 from equitools.ops import backend, sphere_tables
 from equitools.ops.needed import needed
 from equitools.ops.precision import full_precision
+from equitools.ops.tracing import mode_active
 
 __all__ = ["GAUNT_METHODS", "MAX_GAUNT_DEGREE", "gaunt_method", "gaunt_power", "gaunt_tensor_product"]
 
@@ -160,15 +160,25 @@ def _check(x: Tensor, y: Tensor, lmax3: int) -> None:
 # ---- methods: x [N, (L1+1)², C], y [N, (L2+1)², C] or one channel ---------------------------------------------------
 
 
-@functools.lru_cache(maxsize=256)
+_made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
+
+
+@torch.compiler.assume_constant_result
 def _table(name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return tables of `sphere_tables` as tensors; made once for each dtype and device."""
+    """Return tables of `sphere_tables` as tensors; made once for each dtype and device. To torch.compile, constants."""
+    key = (name, arguments, dtype, device)
+    kept = not mode_active()  # what a tracer or a fake mode hands out means nothing afterwards
+    if kept and key in _made:
+        return _made[key]
     found = getattr(sphere_tables, name)(*arguments)
     with torch.inference_mode(False):  # a table of an inference could not be used in a training
-        return tuple(
+        tables = tuple(
             torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
             for part in (found if isinstance(found, tuple) else (found,))
         )
+    if kept:
+        _made[key] = tables
+    return tables
 
 
 def _dense(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:

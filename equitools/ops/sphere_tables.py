@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from equitools.groups import clebsch_gordan
+from equitools.groups.su2 import real_coupling
 
 __all__: list[str] = []
 
@@ -122,7 +122,7 @@ def reduced(l1: int, l2: int, l3: int) -> float:
     """
     if not abs(l1 - l2) <= l3 <= l1 + l2:
         return 0.0
-    coupling = clebsch_gordan(l1, l2, l3).numpy()
+    coupling = real_coupling(l1, l2, l3)
     a, b, c = np.unravel_index(np.abs(coupling).argmax(), coupling.shape)
     degree = l1 + l2 + l3
     columns = [[table[:, l * l + m] for table in synthesis(l, degree)] for l, m in ((l1, a), (l2, b), (l3, c))]
@@ -143,7 +143,7 @@ def dense(lmax1: int, lmax2: int, lmax3: int, odd: bool) -> Array:
             for l3 in range(abs(l1 - l2), min(l1 + l2, lmax3) + 1):
                 if (l1 + l2 + l3) % 2 == int(odd):
                     block = tuple(slice(l * l, (l + 1) ** 2) for l in (l1, l2, l3))
-                    table[block] = reduced(l1, l2, l3) * clebsch_gordan(l1, l2, l3).numpy()
+                    table[block] = reduced(l1, l2, l3) * real_coupling(l1, l2, l3)
     return table
 
 
