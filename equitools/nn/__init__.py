@@ -5,6 +5,7 @@ from __future__ import annotations
 from equitools.nn.activation import MLP, Gate, NormActivation
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
 from equitools.nn.gaunt import GauntTensorProduct
+from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.layout import to_ir_mul, to_mul_ir
 from equitools.nn.linear import Linear
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
@@ -17,7 +18,9 @@ __all__ = [
     "BesselBasis",
     "EquivariantLayerNorm",
     "Gate",
+    "GauntContraction",
     "GauntTensorProduct",
+    "GauntTensorProductConv",
     "GaussianBasis",
     "InteractionBlock",
     "Linear",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
+from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
@@ -19,6 +20,8 @@ __all__ = [
     "bessel_basis",
     "extension_loaded",
     "gaunt_power",
+    "gaunt_power_variance",
+    "gaunt_powers",
     "gaunt_tensor_product",
     "polynomial_envelope",
     "radial_tensor_product_conv",
