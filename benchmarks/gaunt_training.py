@@ -4,8 +4,8 @@
     python benchmarks/gaunt_training.py --only steps        # times the training steps again; the machine should be idle
     python benchmarks/gaunt_training.py --quick             # does it run?
 
-The networks differ in nothing but the products: the same channels, degrees, correlation, seed, batches and epochs. Where
-a folder has no test file, a fifth of the training file is held out of training and validation. Writes
+The networks differ in nothing but the products: the same channels, degrees, correlation, seed, batches and epochs.
+Where a folder has no test file, a fifth of the training file is held out of training and validation. Writes
 `benchmarks/results/gaunt_training.json` and `docs/images/gaunt_training.png`.
 """
 

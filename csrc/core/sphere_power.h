@@ -20,11 +20,11 @@ struct SpherePowerScratch {
   T* many;                // coefficients of the powers: results, or g
   T* rings;               // [1 + k][T][2 L + 1], and one more for what is pulled back
   T* rings_of_powers;     // [n][T][2 l + 1]
-  T *f, *h, *term, *sum;  // values [F] of one ring
+  T *f, *h, *term, *sum;  // parts of the values of one ring, [2][F / 2 + 1]
 
   static int64_t size(const SpherePowerShape& s) {
     return Simd<T>::W * (s.components() + s.powers * s.components_out() +
-                         s.rings * ((2 + s.others) * s.orders() + s.powers * s.orders_out()) + 4 * s.angles);
+                         s.rings * ((2 + s.others) * s.orders() + s.powers * s.orders_out()) + 4 * s.ring_values());
   }
 
   SpherePowerScratch(const SpherePowerShape& s, T* at) {
@@ -32,7 +32,7 @@ struct SpherePowerScratch {
     x = take(s.components()), many = take(s.powers * s.components_out());
     rings = take((2 + s.others) * s.rings * s.orders());
     rings_of_powers = take(s.powers * s.rings * s.orders_out());
-    f = take(s.angles), h = take(s.angles), term = take(s.angles), sum = take(s.angles);
+    f = take(s.ring_values()), h = take(s.ring_values()), term = take(s.ring_values()), sum = take(s.ring_values());
   }
 };
 
@@ -46,8 +46,7 @@ static void sphere_factors(const SpherePowerShape& s, const SphereTables<T>& t, 
   for (int64_t k = 0; k < s.others; ++k) {
     T* to = k ? at.term : at.h;
     sphere_values<T, false>(at.rings + (1 + k) * step + from, s.lmax, s.angles, t.cosine, t.sine, to);
-    if (k)
-      for (int64_t i = 0; i < s.angles * W; i += W) store(at.h + i, load(at.h + i) * load(at.term + i));
+    if (k) sphere_times(at.h, at.term, s.ring_values() / 2 * W, at.h);
   }
 }
 
@@ -63,20 +62,18 @@ EQUITOOLS_INLINE T falling(int64_t v, int64_t k) {
 template <typename T>
 static void sphere_powers_of(const SpherePowerShape& s, const SphereTables<T>& t, const SpherePowerScratch<T>& at) {
   constexpr int W = Simd<T>::W;
-  const int64_t step = s.rings * s.orders_out() * W, first = s.others > 1 ? s.others : 1, end = s.angles * W;
+  const int64_t step = s.rings * s.orders_out() * W, first = s.others > 1 ? s.others : 1, end = s.ring_values() * W;
   for (int64_t ring = 0; ring < s.rings && first <= s.powers; ++ring) {
     sphere_factors(s, t, at, ring);
     const T start = falling<T>(first, s.others);
     for (int64_t i = 0; i < end; i += W) store(at.h + i, s.others ? start * load(at.h + i) : load(at.f + i));
-    for (int64_t v = first; v <= s.powers; ++v) {  // h holds what belongs to v
-      const T ratio = T(v + 1) / T(v + 1 - s.others);
-      for (int64_t i = 0; i < end; i += W) {
-        const Vec<T> now = load(at.h + i);
-        store(at.term + i, now);  // is used up
-        store(at.h + i, ratio * now * load(at.f + i));
-      }
-      sphere_orders(at.term, s.lmax_out, s.angles, t.back_cosine, t.back_sine, t.back_row,
+    for (int64_t v = first;; ++v) {  // h holds what belongs to v
+      sphere_orders(at.h, s.lmax_out, s.angles, t.back_cosine, t.back_sine, t.back_row,
                     at.rings_of_powers + (v - 1) * step + ring * s.orders_out() * W);
+      if (v == s.powers) break;
+      sphere_times(at.h, at.f, end / 2, at.h);
+      const T ratio = T(v + 1) / T(v + 1 - s.others);
+      for (int64_t i = 0; s.others && i < end; i += W) store(at.h + i, ratio * load(at.h + i));
     }
   }
   for (int64_t v = 1; v <= s.powers; ++v) {
@@ -92,7 +89,7 @@ static void sphere_powers_of(const SpherePowerShape& s, const SphereTables<T>& t
 template <typename T>
 static void sphere_pull_of(const SpherePowerShape& s, const SphereTables<T>& t, const SpherePowerScratch<T>& at) {
   constexpr int W = Simd<T>::W;
-  const int64_t step = s.rings * s.orders_out() * W, least = s.others + 1, end = s.angles * W;
+  const int64_t step = s.rings * s.orders_out() * W, least = s.others + 1, end = s.ring_values() * W;
   T* rings = at.rings + (1 + s.others) * s.rings * s.orders() * W;
   for (int64_t v = least; v <= s.powers; ++v)
     sphere_rings(at.many + (v - 1) * s.components_out() * W, s.lmax_out, s.rings, t.value[1], false,
@@ -105,10 +102,10 @@ static void sphere_pull_of(const SpherePowerShape& s, const SphereTables<T>& t, 
       sphere_values<T, false>(at.rings_of_powers + (v - 1) * step + ring * s.orders_out() * W, s.lmax_out, s.angles,
                               t.cosine, t.sine, at.term);
       const T factor = falling<T>(v, least);
-      for (int64_t i = 0; i < end; i += W) store(sum + i, load(sum + i) * load(at.f + i) + factor * load(at.term + i));
+      if (v < s.powers) sphere_times(sum, at.f, end / 2, sum);
+      for (int64_t i = 0; i < end; i += W) store(sum + i, load(sum + i) + factor * load(at.term + i));
     }
-    if (s.others)
-      for (int64_t i = 0; i < end; i += W) store(sum + i, load(sum + i) * load(at.h + i));
+    if (s.others) sphere_times(sum, at.h, end / 2, sum);
     sphere_orders(sum, s.lmax, s.angles, t.back_cosine, t.back_sine, t.back_row, rings + ring * s.orders() * W);
   }
   sphere_coefficients(rings, s.lmax, s.rings, t.back[0], at.x);
