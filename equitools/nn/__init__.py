@@ -5,11 +5,13 @@ from __future__ import annotations
 from equitools.nn.activation import MLP, Gate, NormActivation
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
 from equitools.nn.gaunt import GauntTensorProduct
+from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
 from equitools.nn.linear import Linear
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
+from equitools.nn.so2 import SO2Convolution
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "BesselBasis",
     "EquivariantLayerNorm",
     "Gate",
+    "GauntConvolution",
     "GauntTensorProduct",
     "GaussianBasis",
     "InteractionBlock",
@@ -25,6 +28,7 @@ __all__ = [
     "PolynomialEnvelope",
     "ProductBlock",
     "RadialTensorProductConv",
+    "SO2Convolution",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SymmetricContraction",

@@ -150,8 +150,8 @@ class SO2Convolution(torch.nn.Module):
     def set_path_weights(self, weights: Mapping[Path, Tensor]) -> None:
         """Take the weights of a full Clebsch–Gordan convolution.
 
-        It is the sum over `paths` of ``√(2l3+1) Σ C[a, b, k] w[u, v] x[a, u] Y_b(r̂)``, C the coupling tensor of unit norm
-        (`equitools.groups.clebsch_gordan`) and Y in "component" normalisation.
+        It is the sum over `paths` of ``√(2l3+1) Σ C[a, b, k] w[u, v] x[a, u] Y_b(r̂)``, C the coupling tensor of unit
+        norm (`equitools.groups.clebsch_gordan`) and Y in "component" normalisation.
 
         Args:
             weights: For each path ``[multiplicity in, multiplicity out]``; paths that are not there count as zero.
@@ -265,15 +265,14 @@ class SO2Convolution(torch.nn.Module):
         """Return the real and imaginary parts of the matrices of all orders."""
         like = next(iter(self.weights.values()))
         diagonal = [
-            self.weights[name] if name in self.weights else like.new_zeros(self._in.width(0, kind), self._out.width(0, kind))
+            self.weights[name]
+            if name in self.weights
+            else like.new_zeros(self._in.width(0, kind), self._out.width(0, kind))
             for name, kind in (("order0", 1), ("order0_pseudo", -1))
         ]
         real = [torch.block_diag(*diagonal)]
         real += [self.weights[f"order{m}"] for m in range(1, self.mmax + 1)]
-        imaginary: list[Tensor | None] = [None]
-        for m in range(1, self.mmax + 1):
-            name = f"order{m}_imaginary"
-            imaginary.append(self.weights[name] if name in self.weights else None)
+        imaginary = [self.weights.get(f"order{m}_imaginary") for m in range(self.mmax + 1)]
         return real, imaginary
 
     def _check(self, x: Tensor, frames: EdgeFrames, weight: Tensor | None, lmax: int) -> None:

@@ -176,7 +176,7 @@ def _by_matrices(given: _Components, weight: Tensor, degrees: tuple[int, int, in
             continue
         # Both signs side by side: twice the channels, one product.
         parts = [part for pair in zip(given.of_order(m), given.of_order(-m), strict=True) for part in pair]
-        out = torch.bmm(matrix, torch.stack(parts, 1).view(len(weight), lmax1 + 1 - m, -1))
+        out = torch.bmm(matrix, torch.stack(parts, 1).unflatten(1, (-1, 2)).flatten(2))
         plus, minus = out.unflatten(2, (2, -1)).unbind(2)
         found[m], found[-m] = ((-minus).unbind(1), plus.unbind(1)) if curl else (plus.unbind(1), minus.unbind(1))
     return found
@@ -198,5 +198,7 @@ def _on_rings(given: _Components, weight: Tensor, degrees: tuple[int, int, int],
         if m == 0:
             found[0] = out[0].unbind(0)
         else:
-            found[m], found[-m] = ((-out[1]).unbind(0), out[0].unbind(0)) if curl else (out[0].unbind(0), out[1].unbind(0))
+            found[m], found[-m] = (
+                ((-out[1]).unbind(0), out[0].unbind(0)) if curl else (out[0].unbind(0), out[1].unbind(0))
+            )
     return found

@@ -101,7 +101,7 @@ def wigner_blocks(quaternion: Tensor, lmax: int, mmax: int | None = None) -> tup
     if quaternion.ndim != 2:
         raise ShapeError(f"Quaternions [E, 4] are needed, the tensor given is {list(quaternion.shape)}.")
     mmax = lmax if mmax is None else mmax
-    if not 0 <= mmax or not 0 <= lmax <= MAX_FRAME_DEGREE:
+    if mmax < 0 or not 0 <= lmax <= MAX_FRAME_DEGREE:
         raise ShapeError(f"Degrees from 0 to {MAX_FRAME_DEGREE} and mmax ≥ 0 are needed, given {lmax} and {mmax}.")
     mmax = min(mmax, lmax)
     w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)

@@ -120,9 +120,9 @@ def rings(lmax1: int, lmax_filter: int, lmax3: int, curl: bool) -> tuple[Array, 
     """Return the Legendre transforms by which a zonal function multiplies functions, on the fewest exact rings.
 
     Returns:
-        The values of ``Y_l(pole) · Y_l`` on the rings ``[T, lmax_filter+1]``; then for each order m from 0 to the smaller degree
-        the synthesis ``[T, lmax1+1−m]`` and the analysis ``[lmax3+1−m, T]``. With ``curl`` the first is its derivative by
-        θ and the synthesis m P/sin θ.
+        The values of ``Y_l(pole) · Y_l`` on the rings ``[T, lmax_filter+1]``; then for each order m from 0 to the
+        smaller degree the synthesis ``[T, lmax1+1−m]`` and the analysis ``[lmax3+1−m, T]``. With ``curl`` the first is
+        its derivative by θ and the synthesis m P/sin θ.
     """
     cosine, weight = np.polynomial.legendre.leggauss((lmax1 + lmax_filter + lmax3) // 2 + 1)
     value, slope, turned = legendre(max(lmax1, lmax_filter, lmax3), cosine)
