@@ -24,7 +24,7 @@ Path = tuple[int, int, int]
 
 
 class SO2Convolution(torch.nn.Module):
-    """Rotate the features of the senders into the frame of the edge, mix each order |m|, rotate back, sum.
+    """Rotate the features of the senders into the frame of the edge, mix each order abs(m), rotate back, sum.
 
     With all orders these are exactly the maps ``Σ_paths w x ⊗ Y(r̂)`` of a full Clebsch–Gordan convolution that mixes
     channels, with as many weights, at O(L³) in place of O(L⁶) operations. With fewer orders (``mmax``) it is cheaper

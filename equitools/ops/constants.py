@@ -16,7 +16,6 @@ __all__ = ["constants"]
 _made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
 
 
-@torch.compiler.assume_constant_result
 def constants(
     module: str, name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, ...]:
@@ -42,3 +41,7 @@ def constants(
     if kept:
         _made[key] = tables
     return tables
+
+
+# What `torch.compiler.assume_constant_result` does, which imports the whole compiler to do it.
+constants._dynamo_marked_constant = True  # type: ignore[attr-defined]

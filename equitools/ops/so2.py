@@ -1,7 +1,7 @@
 """Rotation of edges to the polar axis y, and of features with them.
 
 In the frame in which an edge points along the polar axis its harmonics have order 0 only: whatever an edge does to a
-feature mixes degrees of one order |m|, and nothing else (Passaro and Zitnick, ICML 2023, arXiv 2302.03655).
+feature mixes degrees of one order abs(m), and nothing else (Passaro and Zitnick, ICML 2023, arXiv 2302.03655).
 
 No rotation field takes every direction to the pole continuously, and no Euler angles cover all rotations. Both are
 solved alike: there are two formulas, each is regular on more than half of all directions or rotations, and each edge

@@ -1,4 +1,4 @@
-"""Linear maps in the frame of an edge: each order |m| by itself, degrees and channels mixed.
+"""Linear maps in the frame of an edge: each order abs(m) by itself, degrees and channels mixed.
 
 Rotations about the polar axis turn the pair of components (l, +m) and (l, −m) like a complex number. A linear map that
 commutes with them multiplies with complex matrices, one for each order, and a real one for order 0.
