@@ -6,11 +6,13 @@ from equitools.nn.activation import MLP, Gate, NormActivation
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
 from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
+from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
 from equitools.nn.linear import Linear
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
+from equitools.nn.so2 import SO2Convolution
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "EquivariantLayerNorm",
     "Gate",
     "GauntContraction",
+    "GauntConvolution",
     "GauntTensorProduct",
     "GauntTensorProductConv",
     "GaussianBasis",
@@ -28,6 +31,7 @@ __all__ = [
     "PolynomialEnvelope",
     "ProductBlock",
     "RadialTensorProductConv",
+    "SO2Convolution",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SymmetricContraction",

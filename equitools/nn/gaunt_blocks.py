@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, IrrepsError, ShapeError
 from equitools.groups import Irreps, parse_irreps
-from equitools.nn.gaunt import _kind, _multiplicity
+from equitools.nn.gaunt import common_multiplicity, kind_of
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops import segment_gather, segment_sum, sphere_tables
 from equitools.ops.gaunt import gaunt_tensor_product
@@ -21,8 +21,8 @@ __all__ = ["GauntContraction", "GauntTensorProductConv"]
 
 def _functions(name: str, irreps: Irreps) -> int:
     """Return the highest degree of irreps that are all degrees up to one of the parity (−1)^l, ascending."""
-    _multiplicity(name, irreps)
-    found = [(int(ir.l), _kind(ir)) for _, ir in irreps]
+    common_multiplicity(name, irreps)
+    found = [(int(ir.l), kind_of(ir)) for _, ir in irreps]
     if found != [(l, 1) for l in range(len(found))]:
         raise IrrepsError(
             f"{name} must be all degrees from 0 up, of the parity (-1)^l, such as '16x0e + 16x1o + 16x2e'; it is "
