@@ -1,0 +1,111 @@
+"""Many-body products and networks with Gaunt products as Markdown: every number is from a result file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.side_by_side.report import number, target_rows
+from benchmarks.side_by_side.targets import Target
+
+Table = dict[str, Any]
+TASKS = {"forward": "forward", "forward_backward": "forward + backward", "double_backward": "double backward"}
+OURS, OTHER = "Gaunt powers", "symmetric contraction"
+NOTHING = "There are no results of this version yet: `python benchmarks/{}.py` measures and writes them.\n"
+
+
+def _where(table: Table, threads: int | None = None) -> str:
+    versions = table["versions"]
+    count = table["threads"] if threads is None else threads
+    return (
+        f"*{table['processor']}, {count} thread{'s' * (count > 1)}, torch {versions['torch']}, "
+        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`*"
+    )
+
+
+def _ratio(result: Table | None, power: int, lmax: int, task: str) -> float | None:
+    for row in (result or {}).get("rows", ()):
+        if (row["power"], row["lmax"]) == (power, lmax):
+            found: float | None = row.get("ratio", {}).get(task)
+            return found
+    return None
+
+
+def targets(result: Table | None) -> Iterator[Target]:
+    """Return what was asked for, beside what was measured.
+
+    Args:
+        result: ``result`` of `many_body.json`.
+    """
+    for task, words in TASKS.items():
+        if task != "double_backward":
+            yield Target("powers, ν = 4, L = 4", OTHER, words, 3, False, "×", _ratio(result, 4, 4, task))
+
+
+def many_body(table: Table | None) -> str:
+    """Return the table of powers beside symmetric contractions."""
+    if table is None:
+        return NOTHING.format("many_body")
+    result = table["result"]
+    lines = [
+        "| ν | L | weights of a contraction | of the powers | contraction, ms | powers, ms | ratio "
+        "| with backward | double backward | couplings made in |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        ours, other = row["sides"][OURS], row["sides"].get(OTHER)
+        ratios = [f"{number(row['ratio'][task])} ×" if "ratio" in row else "–" for task in TASKS]
+        lines.append(
+            f"| {row['power']} | {row['lmax']} | {other['weights'] if other else '–'} | {ours['weights']} "
+            f"| {number(other['forward']['median']) if other else row['missing']} | {number(ours['forward']['median'])} "
+            f"| {' | '.join(ratios)} | {number(other['build_s']) + ' s' if other else '–'} |"
+        )
+    said = []
+    for power in sorted({row["power"] for row in result["rows"]}):
+        for task, words in TASKS.items():
+            known = {r["lmax"]: r["ratio"][task] for r in result["rows"] if r["power"] == power and "ratio" in r}
+            ahead = [lmax for lmax, ratio in known.items() if ratio > 1]
+            if known:
+                where = ", ".join(f"L = {lmax}" for lmax in ahead) or "no L"
+                tried = f"{min(known)} … {max(known)}" if len(known) > 1 else f"{min(known)}"
+                said.append(f"- ν = {power}, {words}: the powers are ahead at {where} (of L = {tried}).")
+    head = (
+        f"{result['nodes']} nodes, {result['channels']} channels, {result['species']} species, float32; both from all "
+        f"degrees up to L to the degrees up to {result['lmax_out']}. A ratio above 1: the powers are faster."
+    )
+    return "\n\n".join([
+        "![Times of many-body products](images/many_body.png)", target_rows(list(targets(result))), head,
+        "\n".join(lines), "\n".join(said), _where(table, result["threads"]),
+    ]) + "\n"  # fmt: skip
+
+
+def trainings(table: Table | None) -> str:
+    """Return networks of either product, trained on the same data."""
+    if table is None or "trainings" not in table["result"]:
+        return NOTHING.format("gaunt_training")
+    result = table["result"]
+    steps = {(row["data"], row["network"]): row for row in result.get("steps", ())}
+    lines = [
+        "| data | network | parameters | epochs | forces RMSE, meV/Å | energy RMSE, meV | step, ms | more memory, MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["trainings"]:
+        step = steps.get((row["data"], row["network"]))
+        lines.append(
+            f"| {row['data']} | {row['network']} | {row['parameters']:,} | {row['epochs']} "
+            f"| {number(row['test']['forces']['rmse'])} | {number(row['test']['energy']['rmse'])} "
+            f"| {number(step['step_ms']['median']) if step else '–'} | {number(step['peak_mb']) if step else '–'} |"
+        )
+    counts = "; ".join(
+        f"{name}: {row['structures']['train']} structures for training, {row['structures']['valid']} for validation, "
+        f"{row['structures']['test']} for testing"
+        for name in dict.fromkeys(r["data"] for r in result["trainings"])
+        for row in [next(r for r in result["trainings"] if r["data"] == name)]
+    )
+    head = (
+        f"`many_body_mp` with {result['channels']} channels, {result['batch']} structures a batch, one seed, one thread. "
+        f"{counts}. Steps of {next(iter(steps.values()))['structures'] if steps else 'ten'} structures, energy and forces "
+        "and the gradient of a loss of both, in turns; memory is what a few steps add to the largest resident size."
+    )
+    picture = "![Errors and step times](images/gaunt_training.png)"
+    return "\n\n".join([picture, head, "\n".join(lines), _where(table, 1)]) + "\n"
