@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
+from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
@@ -20,6 +21,7 @@ __all__ = [
     "extension_loaded",
     "gaunt_power",
     "gaunt_tensor_product",
+    "matrix_product",
     "polynomial_envelope",
     "radial_tensor_product_conv",
     "segment_gather",
