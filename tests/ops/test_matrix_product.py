@@ -45,12 +45,8 @@ def coefficients(lmax: int, j: int) -> dict[tuple[int, int, int], float]:
                 assert float(halves[1 - odd][block].abs().max()) < 1e-12
                 if abs(l1 - l2) <= l3 <= l1 + l2:
                     coupling = clebsch_gordan(l1, l2, l3)
-                    found[l1, l2, l3] = float((halves[odd][block] * coupling).sum())
-                    near(
-                        halves[odd][block],
-                        found[l1, l2, l3] * coupling,
-                        1e-11 if abs(found[l1, l2, l3]) > 1e-9 else 1e9,
-                    )
+                    value = found[l1, l2, l3] = float((halves[odd][block] * coupling).sum())
+                    assert float((halves[odd][block] - value * coupling).abs().max()) < 1e-11
                 else:
                     assert float(halves[odd][block].abs().max()) < 1e-12
     return found
