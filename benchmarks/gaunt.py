@@ -125,7 +125,6 @@ def seconds_of(call: Callable[[], Any], repetitions: int = 1) -> float:
 
 def extra_mb(call: Callable[[], Any]) -> float | None:
     """Return by how much the process grows in a call, where that can be seen."""
-    gc.collect()
     if not forget_peak():
         return None
     before = resident_mb(peak=False)
@@ -216,7 +215,7 @@ class Table:
                     continue
                 try:
                     made = made or calls(product, lmax, rows, self.options.channels)
-                    once[task], row["extra_mb"] = self.warm_up(made[task])
+                    once[task], row["extra_mb"] = self.warm_up(made[task], self.arrays(task, rows, lmax) > 1e6)
                     self.last[name, task] = (rows, once[task], row["extra_mb"] or 0.0)
                 except (RuntimeError, MemoryError) as error:
                     row["skipped"] = shorten(str(error))
@@ -234,24 +233,30 @@ class Table:
 
     def too_much(self, name: str, task: str, rows: int, lmax: int) -> str:
         """Return why a cell is not measured, judged by the last one."""
-        components = 4 * 4 * (lmax + 1) ** 2 * self.options.channels  # two factors, both halves
-        arrays = components * rows * (1 if task == "forward" else 2)
+        arrays = self.arrays(task, rows, lmax)
         last = self.last.get((name, task))
         extra = last[2] * 1e6 * rows / last[0] if last else 0.0
         if arrays + extra > self.options.max_gb * 2**30:
             return f"would take about {(arrays + extra) / 2**30:.1f} GB"
-        if last and last[1] * rows / last[0] > self.options.max_run_seconds and rows > last[0]:
+        if last and last[1] * rows / last[0] > self.longest(rows) and rows > last[0]:
             return f"would take about {last[1] * rows / last[0]:.0f} s"
         return ""
 
-    def warm_up(self, call: Callable[[], Any]) -> tuple[float, float | None]:
-        """Return the seconds of a warm run, and the memory of one."""
-        first = seconds_of(call)
-        if first > self.options.max_run_seconds:
-            return first, None
-        seconds_of(call)  # scripted code is compiled in its second run
-        extra = extra_mb(call)
-        return min(first, seconds_of(call)), extra
+    def arrays(self, task: str, rows: int, lmax: int) -> float:
+        """Return the bytes of two factors and both halves of the product, and of as many gradients."""
+        return 4.0 * 4 * (lmax + 1) ** 2 * self.options.channels * rows * (1 if task == "forward" else 2)
+
+    def warm_up(self, call: Callable[[], Any], large: bool) -> tuple[float, float | None]:
+        """Return the seconds of a warm run; and the memory of one, where it is large enough to be seen."""
+        once = seconds_of(call)
+        if once < 0.1:
+            seconds_of(call)  # scripted code is compiled in its second run
+            once = min(once, seconds_of(call))
+        return once, extra_mb(call) if large else None
+
+    def longest(self, rows: int) -> float:
+        """Return the seconds that a run may take: the table of all products has 1 000 rows, and should be whole."""
+        return self.options.max_run_seconds * (10 if rows <= FIT_ROWS else 1)
 
     def alternate(self, sides: dict[str, Prepared], task: str) -> dict[str, list[float]]:
         """Return seconds of each side's runs; they take turns, and the first run of a turn does not count."""
@@ -259,7 +264,8 @@ class Table:
         for name, side in sides.items():
             once = max(side.once[task], 1e-6)
             inner = max(1, min(50, int(0.005 / once)))
-            plan[name] = max(3, min(9, int(self.options.max_seconds / (once * inner)))), inner
+            least = 3 if once < 0.5 else 1
+            plan[name] = max(least, min(9, int(self.options.max_seconds / (once * inner)))), inner
         times: dict[str, list[float]] = {name: [] for name in sides}
         with no_garbage():
             for turn in range(max((rounds for rounds, _ in plan.values()), default=0)):
@@ -323,8 +329,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="+", help="default 1 … 100 000")
     parser.add_argument("--channels", type=int, help="default 64")
     parser.add_argument("--threads", type=int, help="default: as torch has")
-    parser.add_argument("--max-seconds", type=float, help="for each product, cell and task; default 0.2")
-    parser.add_argument("--max-run-seconds", type=float, default=2.0, help="slower runs are skipped")
+    parser.add_argument("--max-seconds", type=float, help="for each product, cell and task; default 0.1")
+    parser.add_argument(
+        "--max-run-seconds", type=float, default=0.5, help="slower runs are skipped (to 1 000 rows, ten times as slow)"
+    )
     parser.add_argument("--max-gb", type=float, default=4.0, help="larger cells are skipped")
     parser.add_argument("--output", type=Path, help="the result file")
     found = parser.parse_args()
@@ -332,7 +340,7 @@ def arguments() -> argparse.Namespace:
     found.degrees = found.degrees or ([1, 2] if quick else list(range(1, 11)))
     found.rows = sorted(found.rows or ([1, 10] if quick else ROWS))
     found.channels = found.channels or (4 if quick else 64)
-    found.max_seconds = found.max_seconds or (0.01 if quick else 0.2)
+    found.max_seconds = found.max_seconds or (0.01 if quick else 0.1)
     found.fit_rows = 10 if quick else FIT_ROWS
     found.fit_degrees = [2, 3] if quick else list(FIT_DEGREES)
     if found.threads:

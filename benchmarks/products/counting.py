@@ -29,9 +29,7 @@ class Matrices(torch.nn.Module):
     def __init__(self, lmax: int) -> None:
         super().__init__()
         counts = (lmax + 1, lmax + 1, 2 * lmax + 1)
-        self.weights = torch.nn.ParameterList(
-            [torch.nn.Parameter(torch.ones(n, dtype=torch.float64)) for n in counts]
-        )
+        self.weights = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(n, dtype=torch.float64)) for n in counts])
         degrees = torch.arange(lmax + 1)
         self.sizes = 2 * degrees + 1, 2 * torch.cat([degrees, degrees[1:]]) + 1
 

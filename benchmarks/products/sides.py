@@ -1,7 +1,7 @@
 """The products that are compared, each with the same inputs in the order of columns that it works in.
 
-Inputs are features of natural parity, one irrep of each degree 0 … L with C channels. A product gives the even half (the
-paths of an even sum of degrees), the odd half, or both; the odd half has no degree 0.
+Inputs are features of natural parity, one irrep of each degree 0 … L with C channels. A product gives the even half
+(the paths of an even sum of degrees), the odd half, or both; the odd half has no degree 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Product:
         run: From ``x`` and ``y`` to the output.
         inputs: From ``[N, (L+1)², C]`` of both to the two leaves, in the product's order of columns.
         canonical: From the output, and from a gradient of an input, to ``[N, components, C]``.
-        oracle: ``[(L+1)², (L+1)², components]`` in float64, with which the outputs are compared; ``None``: with nothing.
+        oracle: ``[(L+1)², (L+1)², components]`` in float64, what the outputs should be; ``None``: as in float64.
     """
 
     run: Callable[[Tensor, Tensor], Tensor]
