@@ -134,10 +134,12 @@ def test_targets_need_all_degrees() -> None:
     cells += [cell(lmax, "Gaunt fourier", 3.0 + lmax) for lmax in range(1, 11)]
     result = {"rows": cells, "exponents": {"Gaunt grid": {"forward": 2.5}}}
     found = {(t.problem, t.quantity): t for t in page.targets(result)}
-    first = found["Gaunt product, 1,000 rows", "grid, forward, the least of L = 1 … 10"]
+    first = found["Gaunt product", "grid, forward, the least of L = 1 … 10 and all rows"]
     assert (first.measured, first.reached) == (4.0, True)
     assert found["Gaunt grid, 1,000 rows", "exponent of L, 4 … 12, forward"].reached is True
     assert next(page.targets({"rows": cells[:-1]})).measured is None
+    other = [{**cell(3, side, time), "rows": 1} for side, time in (("Gaunt grid", 2.0), ("Gaunt fourier", 1.0))]
+    assert next(page.targets({"rows": cells + other})).measured == 0.5
 
 
 def test_tetris_page() -> None:
