@@ -104,8 +104,12 @@ def test_what_would_be_too_much_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
     measured.last["CG dense", "forward"] = (100, 0.5, 200.0)
     assert measured.too_much("CG dense", "forward", 300, 4) == ""
     assert measured.too_much("CG dense", "forward", 1000, 4) == "would take about 1.9 GB"
-    measured.last["CG dense", "forward"] = (100, 0.5, 0.0)
-    assert measured.too_much("CG dense", "forward", 1000, 4) == "would take about 5 s"
+    measured.last["CG dense", "forward"] = (100, 0.7, 0.0)
+    assert measured.too_much("CG dense", "forward", 700, 4) == ""
+    assert measured.too_much("CG dense", "forward", 1000, 4) == "would take about 7 s"
+    assert measured.too_much("CG dense", "forward", 1001, 4) == "would take about 7 s"
+    measured.last["Gaunt grid", "forward"] = (1000, 0.1, 0.0)
+    assert measured.too_much("Gaunt grid", "forward", 10_000, 1) == "would take about 1 s"
 
 
 def test_page_says_what_the_results_say(table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

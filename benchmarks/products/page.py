@@ -12,6 +12,7 @@ from benchmarks.side_by_side.targets import Target
 Table = dict[str, Any]
 #: Rows of which the long table is, and to which the exponent is fitted.
 AT = 1000
+TASKS = ("forward", "forward_backward")
 #: Those that give the same paths, and can be chosen from.
 EVEN = ("CG sparse even (e3nn)", "Gaunt dense", "Gaunt sparse", "Gaunt fourier", "Gaunt grid")
 BOTH = ("CG dense", "CG sparse (e3nn)", "Gaunt + curl grid", "matrices")
@@ -32,6 +33,19 @@ def _time(result: Table, side: str, lmax: int, rows: int, task: str = "forward")
     """Return µs a row, or ``None``."""
     found = _cells(result, side=side, lmax=lmax, rows=rows, task=task)
     return found[0].get("us_per_row") if found else None
+
+
+def _nearest(result: Table, side: str, lmax: int, task: str = "forward") -> tuple[float | None, str]:
+    """Return µs a row of so many rows; where these were skipped, of the most that were measured, and how many."""
+    known = {
+        row["rows"]: row["us_per_row"]
+        for row in _cells(result, side=side, lmax=lmax, task=task)
+        if "us_per_row" in row and row["rows"] <= AT
+    }
+    if not known:
+        return None, ""
+    rows = max(known)
+    return known[rows], "" if rows == AT else f" ({rows:,} row{'s' * (rows > 1)})"
 
 
 def _degrees(result: Table) -> list[int]:
@@ -75,7 +89,6 @@ def _bytes(side: Table, lmax: int, channels: int) -> int:
 
 
 def _long_table(result: Table) -> str:
-    rows = AT if _cells(result, rows=AT) else max((row["rows"] for row in result["rows"]), default=0)
     lines = [
         "| L | product | paths | weights | µs a row, forward | with backward | µs a path | bytes in + out a row "
         "| more memory, MB | error | backward |",
@@ -89,20 +102,21 @@ def _long_table(result: Table) -> str:
         if "note" in product:
             notes[side] = product["note"]
             continue
-        found = {row["task"]: row for row in _cells(result, side=side, lmax=lmax, rows=rows)}
-        forward, backward = (found.get(task, {}).get("us_per_row") for task in ("forward", "forward_backward"))
+        (forward, few), (backward, fewer) = (_nearest(result, side, lmax, task) for task in TASKS)
         paths, weights = _paths(result, side, product["half"], lmax)
-        skipped = found.get("forward", {}).get("skipped", "")
-        each = None if forward is None or not paths else forward / paths
+        extra = _cells(result, side=side, lmax=lmax, rows=AT, task="forward")
         lines.append(
-            f"| {lmax} | {side} | {'–' if paths is None else paths} | {weights} | "
-            f"{_number(forward) if forward else skipped} "
-            f"| {_number(backward) if backward else found.get('forward_backward', {}).get('skipped', '–')} "
-            f"| {_number(each)} | {_bytes(product, lmax, result['channels']):,} "
-            f"| {_number(found.get('forward', {}).get('extra_mb'))} "
+            f"| {lmax} | {side} | {'–' if paths is None else paths} | {weights} | {_number(forward)}{few} "
+            f"| {_number(backward)}{fewer} | {_number(None if forward is None or not paths else forward / paths)} "
+            f"| {_bytes(product, lmax, result['channels']):,} "
+            f"| {_number(extra[0].get('extra_mb') if extra else None)} "
             f"| {product['error']:.1e} | {product['error_backward']:.1e} |"
         )
-    text = f"One row has {result['channels']} channels; {rows:,} rows at a time.\n\n" + "\n".join(lines)
+    text = (
+        f"One row has {result['channels']} channels; {AT:,} rows at a time, or as many as stand in parentheses "
+        f"where these would take more than {result['max_gb']:g} GB or {10 * result['max_run_seconds']:g} s.\n\n"
+    )
+    text += "\n".join(lines)
     return text + "".join(f"\n\n{side}: {note}." for side, note in notes.items())
 
 
@@ -168,7 +182,7 @@ def _picture(result: Table) -> str:
     figure, axes = new_figure(10, 3.8, 1, 2)
     for side, colour in COLOURS.items():
         half = next((row["half"] for row in result["products"] if row["side"] == side), None)
-        points = [(lmax, time) for lmax in _degrees(result) if (time := _time(result, side, lmax, AT)) is not None]
+        points = [(lmax, time) for lmax in _degrees(result) if (time := _nearest(result, side, lmax)[0]) is not None]
         if half is None or not points:
             continue
         style = {"even": "-", "odd": ":", "both": "--", "edge": "-."}[half]
