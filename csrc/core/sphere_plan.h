@@ -17,6 +17,20 @@ struct SphereShape {
 
   constexpr int64_t components(int i) const { return int64_t(lmax[i] + 1) * (lmax[i] + 1); }
   constexpr int64_t orders(int i) const { return 2 * lmax[i] + 1; }
+  constexpr int64_t ring_values() const { return 2 * (angles / 2 + 1); }
+};
+
+// Powers of a function, each projected; `others` are the functions that stand beside it in derivatives.
+struct SpherePowerShape {
+  int lmax, lmax_out;
+  int64_t powers, others;
+  int64_t rings, angles;
+
+  constexpr int64_t components() const { return int64_t(lmax + 1) * (lmax + 1); }
+  constexpr int64_t components_out() const { return int64_t(lmax_out + 1) * (lmax_out + 1); }
+  constexpr int64_t orders() const { return 2 * lmax + 1; }
+  constexpr int64_t orders_out() const { return 2 * lmax_out + 1; }
+  constexpr int64_t ring_values() const { return 2 * (angles / 2 + 1); }
 };
 
 // Where the parts of the flat table of a triple of degrees begin; equitools/ops/sphere_tables.py writes it in this order. Each

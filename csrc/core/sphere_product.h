@@ -5,6 +5,9 @@
 // rings by associated Legendre functions, angles by cosines and sines, both with their mirror symmetry, so that an item
 // costs about (L+1)² T/2 + T F (2L+1)/2 multiply-adds for each of three transforms (T rings, F angles). Lanes are items: a
 // node and channel each.
+//
+// On a ring a function is kept as its even and odd part under the mirror phi -> -phi, at the angles 0 to pi: values are e + o
+// and e - o, and products multiply as (e, o)(e', o') = (e e' + o o', e o' + o e'). At 0 and pi the odd part is zero.
 #pragma once
 
 #include "simd.h"
@@ -20,120 +23,137 @@ struct SphereScratch {
   T *rings1, *rings2;         // [T][2 L + 1]
   T *turned1, *turned2;       // of the derivatives by the angle
   T *rings3;                  // [T][2 L3 + 1]
-  T *values1, *values2;       // [F], of one ring
+  T *values1, *values2;       // [2][F / 2 + 1], of one ring
   T *others1, *others2;
 
   static int64_t size(const SphereShape& s) {
     const int64_t d1 = s.components(0), d2 = s.components(1), d3 = s.components(2), W = Simd<T>::W;
     const int64_t turns = s.curl ? 2 : 1;
-    return W * (d1 + d2 + d3 + s.rings * (turns * (s.orders(0) + s.orders(1)) + s.orders(2)) + 2 * turns * s.angles);
+    return W * (d1 + d2 + d3 + s.rings * (turns * (s.orders(0) + s.orders(1)) + s.orders(2)) +
+                2 * turns * s.ring_values());
   }
 
   SphereScratch(const SphereShape& s, T* at) {
     const auto take = [&](int64_t n) { return (at += n * Simd<T>::W) - n * Simd<T>::W; };
     x = take(s.components(0)), y = take(s.components(1)), out = take(s.components(2));
     rings1 = take(s.rings * s.orders(0)), rings2 = take(s.rings * s.orders(1)), rings3 = take(s.rings * s.orders(2));
-    values1 = take(s.angles), values2 = take(s.angles);
+    values1 = take(s.ring_values()), values2 = take(s.ring_values());
     turned1 = turned2 = others1 = others2 = nullptr;
     if (!s.curl) return;
     turned1 = take(s.rings * s.orders(0)), turned2 = take(s.rings * s.orders(1));
-    others1 = take(s.angles), others2 = take(s.angles);
+    others1 = take(s.ring_values()), others2 = take(s.ring_values());
   }
 };
+
+// Calls f(Int<n>, at) for blocks of n = kSphereBlock, and of what is left, from 0 to count.
+template <typename F>
+EQUITOOLS_INLINE void in_blocks(int64_t count, F&& f) {
+  static_assert(kSphereBlock == 4);
+  int64_t at = 0;
+  for (; at + 4 <= count; at += 4) f(Int<4>{}, at);
+  if (count - at == 1) f(Int<1>{}, at);
+  if (count - at == 2) f(Int<2>{}, at);
+  if (count - at == 3) f(Int<3>{}, at);
+}
 
 // Coefficients to rings: [T][2 L + 1]. `flip`: the functions of even l - m are odd under the mirror (derivatives by theta).
 template <typename T>
 static void sphere_rings(const T* x, int lmax, int64_t count, const T* table, bool flip, T* rings) {
-  constexpr int W = Simd<T>::W, B = kSphereBlock;
-  const int64_t half = (count + 1) / 2, orders = 2 * lmax + 1;
+  constexpr int W = Simd<T>::W;
+  const int64_t half = (count + 1) / 2, orders = 2 * lmax + 1, row = sphere_padded(half);
   for (int m = 0; m <= lmax; ++m) {
     for (int sign = 0; sign < (m ? 2 : 1); ++sign) {
       const int order = sign ? -m : m;
-      for (int64_t t = 0; t < half; t += B) {
+      in_blocks(half, [&](auto block, int64_t t) {
+        constexpr int B = block.value;
         Vec<T> even[B] = {}, odd[B] = {};
         const T* p = table + t;
-        for (int l = m; l <= lmax; ++l, p += sphere_padded(half)) {
-          const Vec<T> v = load(x + (l * l + l + order) * W);
-          if ((l - m) % 2 == 0)
-            unroll<0, B>([&](auto i) { even[i.value] += p[i.value] * v; });
-          else
-            unroll<0, B>([&](auto i) { odd[i.value] += p[i.value] * v; });
+        const T* from = x + (m * m + m + order) * W;
+        for (int l = m;; ++l, p += row) {
+          Vec<T> v = load(from);
+          unroll<0, B>([&](auto i) { even[i.value] += p[i.value] * v; });
+          from += (2 * l + 2) * W;
+          if (++l > lmax) break;
+          p += row;
+          v = load(from);
+          unroll<0, B>([&](auto i) { odd[i.value] += p[i.value] * v; });
+          from += (2 * l + 2) * W;
+          if (l == lmax) break;
         }
         T* to = rings + (lmax + order) * W;
-        for (int i = 0; i < B && t + i < half; ++i) {  // the last ring may be its own mirror image
-          store(to + (count - 1 - t - i) * orders * W, flip ? odd[i] - even[i] : even[i] - odd[i]);
-          store(to + (t + i) * orders * W, even[i] + odd[i]);
-        }
-      }
+        unroll<0, B>([&](auto i) {  // the last ring may be its own mirror image
+          store(to + (count - 1 - t - i.value) * orders * W,
+                flip ? odd[i.value] - even[i.value] : even[i.value] - odd[i.value]);
+          store(to + (t + i.value) * orders * W, even[i.value] + odd[i.value]);
+        });
+      });
     }
-    table += (lmax - m + 1) * sphere_padded(half);
+    table += (lmax - m + 1) * row;
   }
 }
 
-// One ring to its values [F]; `turned`: of the derivative by the angle.
+// One ring to the parts of its values [2][F / 2 + 1]; `turned`: of the derivative by the angle.
 template <typename T, bool Turned>
 static void sphere_values(const T* ring, int lmax, int64_t angles, const T* cosine, const T* sine, T* values) {
-  constexpr int W = Simd<T>::W, B = kSphereBlock;
+  constexpr int W = Simd<T>::W;
   const int64_t half = angles / 2 + 1, row = sphere_padded(half);
   const T* centre = ring + lmax * W;
-  for (int64_t k = 0; k < half; k += B) {
+  in_blocks(half, [&](auto block, int64_t k) {
+    constexpr int B = block.value;
     Vec<T> even[B] = {}, odd[B] = {};
-    for (int m = Turned; m <= lmax; ++m) {
-      const Vec<T> a = load(centre + (Turned ? -m : m) * W);
-      const T* c = cosine + m * row + k;
-      unroll<0, B>([&](auto i) { even[i.value] += c[i.value] * a; });
-      if (m == 0) continue;
-      const Vec<T> b = load(centre + (Turned ? m : -m) * W);
-      const T* s = sine + m * row + k;
+    if constexpr (!Turned) {
+      const Vec<T> a = load(centre);  // of m = 0, whose cosine is 1
+      unroll<0, B>([&](auto i) { even[i.value] = a; });
+    }
+    for (int m = 1; m <= lmax; ++m) {
+      const Vec<T> a = load(centre + (Turned ? -m : m) * W), b = load(centre + (Turned ? m : -m) * W);
+      const T *c = cosine + m * row + k, *s = sine + m * row + k;
       unroll<0, B>([&](auto i) {
+        even[i.value] += c[i.value] * a;
         if constexpr (Turned)
           odd[i.value] -= s[i.value] * b;
         else
           odd[i.value] += s[i.value] * b;
       });
     }
-    for (int i = 0; i < B && k + i < half; ++i) {
-      const int64_t mirror = (angles - k - i) % angles;
-      store(values + mirror * W, even[i] - odd[i]);  // at 0 and pi, which are their own mirror images, odd is zero
-      store(values + (k + i) * W, even[i] + odd[i]);
-    }
-  }
+    unroll<0, B>([&](auto i) {
+      store(values + (k + i.value) * W, even[i.value]);
+      store(values + (half + k + i.value) * W, odd[i.value]);
+    });
+  });
 }
 
-// Values of one ring, used up, to its orders [2 L + 1].
+// Parts of the values of one ring to its orders [2 L + 1].
 template <typename T>
-static void sphere_orders(T* values, int lmax, int64_t angles, const T* cosine, const T* sine, int64_t row, T* ring) {
-  constexpr int W = Simd<T>::W, B = kSphereBlock;
+static void sphere_orders(const T* values, int lmax, int64_t angles, const T* cosine, const T* sine, int64_t row, T* ring) {
+  constexpr int W = Simd<T>::W;
   const int64_t half = angles / 2 + 1;
-  for (int64_t k = 1; 2 * k < angles; ++k) {
-    const Vec<T> a = load(values + k * W), b = load(values + (angles - k) * W);
-    store(values + k * W, a + b);
-    store(values + (angles - k) * W, a - b);
-  }
   T* centre = ring + lmax * W;
-  for (int m = 0; m <= lmax; m += B) {
-    Vec<T> even[B] = {}, odd[B] = {};
-    for (int64_t k = 0; k < half; ++k) {
-      const Vec<T> p = load(values + k * W);
-      const T* c = cosine + k * row + m;
-      unroll<0, B>([&](auto i) { even[i.value] += c[i.value] * p; });
+  in_blocks(lmax + 1, [&](auto block, int64_t m) {
+    constexpr int B = block.value;
+    Vec<T> even[B] = {}, odd[B] = {};  // of the angles that are not their own mirror images, half of them
+    const T *p = values + W, *q = values + (half + 1) * W, *c = cosine + row + m, *s = sine + row + m;
+    for (int64_t k = 1; 2 * k < angles; ++k, p += W, q += W, c += row, s += row) {
+      const Vec<T> e = load(p), o = load(q);
+      unroll<0, B>([&](auto i) {
+        even[i.value] += c[i.value] * e;
+        odd[i.value] += s[i.value] * o;
+      });
     }
-    for (int64_t k = 1; 2 * k < angles; ++k) {
-      const Vec<T> q = load(values + (angles - k) * W);
-      const T* s = sine + k * row + m;
-      unroll<0, B>([&](auto i) { odd[i.value] += s[i.value] * q; });
-    }
-    for (int i = 0; i < B && m + i <= lmax; ++i) {
-      if (m + i) store(centre - (m + i) * W, odd[i]);
-      store(centre + (m + i) * W, even[i]);
-    }
-  }
+    const Vec<T> first = load(values), last = angles % 2 ? Vec<T>{} : load(p);
+    const T *c0 = cosine + m, *c1 = angles % 2 ? c0 : c;
+    unroll<0, B>([&](auto i) {
+      const Vec<T> sum = T(2) * even[i.value] + c0[i.value] * first + c1[i.value] * last;
+      if (m + i.value) store(centre - (m + i.value) * W, T(2) * odd[i.value]);
+      store(centre + (m + i.value) * W, sum);
+    });
+  });
 }
 
 // Rings, used up, to coefficients. The table, by order, parity of l - m and ring, holds the degrees.
 template <typename T>
 static void sphere_coefficients(T* rings, int lmax, int64_t count, const T* table, T* out) {
-  constexpr int W = Simd<T>::W, B = kSphereBlock;
+  constexpr int W = Simd<T>::W;
   const int64_t half = (count + 1) / 2, orders = 2 * lmax + 1;
   for (int64_t t = 0; 2 * t < count - 1; ++t)
     for (int64_t i = 0; i < orders; ++i) {
@@ -149,22 +169,35 @@ static void sphere_coefficients(T* rings, int lmax, int64_t count, const T* tabl
       const int64_t row = sphere_padded(degrees);
       for (int sign = 0; sign < (m ? 2 : 1); ++sign) {
         const int order = sign ? -m : m;
-        for (int j = 0; j < degrees; j += B) {
+        // The ring that is its own mirror image comes last; it has no odd part.
+        const int64_t many = parity ? count / 2 : half, step = (parity ? -orders : orders) * W;
+        const T* first = rings + ((parity ? (count - 1) * orders : 0) + lmax + order) * W;
+        in_blocks(degrees, [&](auto block, int64_t j) {
+          constexpr int B = block.value;
           Vec<T> sum[B] = {};
-          for (int64_t t = 0; t < half; ++t) {
-            if (parity && 2 * t == count - 1) continue;
-            const Vec<T> v = load(rings + ((parity ? count - 1 - t : t) * orders + lmax + order) * W);
-            const T* p = table + t * row + j;
+          const T *from = first, *p = table + j;
+          for (int64_t t = 0; t < many; ++t, from += step, p += row) {
+            const Vec<T> v = load(from);
             unroll<0, B>([&](auto i) { sum[i.value] += p[i.value] * v; });
           }
-          for (int i = 0; i < B && j + i < degrees; ++i) {
-            const int l = m + parity + 2 * (j + i);
-            store(out + (l * l + l + order) * W, sum[i]);
-          }
-        }
+          unroll<0, B>([&](auto i) {
+            const int64_t l = m + parity + 2 * (j + i.value);
+            store(out + (l * l + l + order) * W, sum[i.value]);
+          });
+        });
       }
       table += half * row;
     }
+}
+
+// Products of values on one ring, both given by their parts.
+template <typename T>
+static void sphere_times(const T* a, const T* b, int64_t odd, T* to) {
+  for (int64_t k = 0; k < odd; k += Simd<T>::W) {
+    const Vec<T> e = load(a + k), o = load(a + odd + k), f = load(b + k), p = load(b + odd + k);
+    store(to + k, e * f + o * p);
+    store(to + odd + k, e * p + o * f);
+  }
 }
 
 // The product of W items.
@@ -181,13 +214,19 @@ static void sphere_multiply(const SphereShape& s, const SphereTables<T>& t, cons
     const int64_t first = ring * s.orders(0) * W, second = ring * s.orders(1) * W;
     sphere_values<T, false>(at.rings1 + first, s.lmax[0], s.angles, t.cosine, t.sine, at.values1);
     sphere_values<T, false>(at.rings2 + second, s.lmax[1], s.angles, t.cosine, t.sine, at.values2);
+    const int64_t odd = (s.angles / 2 + 1) * W;
     if (s.curl) {
       sphere_values<T, true>(at.turned1 + first, s.lmax[0], s.angles, t.cosine, t.sine, at.others1);
       sphere_values<T, true>(at.turned2 + second, s.lmax[1], s.angles, t.cosine, t.sine, at.others2);
-      for (int64_t k = 0; k < s.angles * W; k += W)
-        store(at.values1 + k, load(at.values1 + k) * load(at.others2 + k) - load(at.others1 + k) * load(at.values2 + k));
+      for (int64_t k = 0; k < odd; k += W) {
+        const Vec<T> a = load(at.values1 + k), b = load(at.others2 + k), c = load(at.others1 + k), d = load(at.values2 + k);
+        const Vec<T> ao = load(at.values1 + odd + k), bo = load(at.others2 + odd + k), co = load(at.others1 + odd + k),
+                     d_o = load(at.values2 + odd + k);
+        store(at.values1 + k, a * b + ao * bo - c * d - co * d_o);
+        store(at.values1 + odd + k, a * bo + ao * b - c * d_o - co * d);
+      }
     } else {
-      for (int64_t k = 0; k < s.angles * W; k += W) store(at.values1 + k, load(at.values1 + k) * load(at.values2 + k));
+      sphere_times(at.values1, at.values2, odd, at.values1);
     }
     sphere_orders(at.values1, s.lmax[2], s.angles, t.back_cosine, t.back_sine, t.back_row,
                   at.rings3 + ring * s.orders(2) * W);

@@ -12,6 +12,11 @@ struct SphereOf {
   // Blocks [begin, end) of `lanes` items. one_x: x has one channel, that of all items of a row.
   void (*product)(const SphereShape&, const SphereTables<T>&, const T* x, const T* y, int64_t items, int64_t channels,
                   bool one_x, bool one_y, T* out, T* memory, int64_t begin, int64_t end);
+  int64_t (*power_scratch)(const SpherePowerShape&);
+  void (*powers)(const SpherePowerShape&, const SphereTables<T>&, const T* x, const T* others, int64_t items,
+                 int64_t channels, T* out, T* memory, int64_t begin, int64_t end);
+  void (*powers_pull)(const SpherePowerShape&, const SphereTables<T>&, const T* x, const T* others, const T* g,
+                      int64_t items, int64_t channels, T* out, T* memory, int64_t begin, int64_t end);
 };
 
 struct Sphere {

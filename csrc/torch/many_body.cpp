@@ -220,8 +220,10 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   Tensor r = torch::stable::new_empty(vectors, {E});
   const T* v = vectors.const_data_ptr<T>();
   T* rp = r.mutable_data_ptr<T>();
-  for (int64_t e = 0; e < E; ++e)
-    rp[e] = std::sqrt(v[3 * e] * v[3 * e] + v[3 * e + 1] * v[3 * e + 1] + v[3 * e + 2] * v[3 * e + 2]);
+  torch::stable::parallel_for(0, E, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t e = begin; e < end; ++e)
+      rp[e] = std::sqrt(v[3 * e] * v[3 * e] + v[3 * e + 1] * v[3 * e + 1] + v[3 * e + 2] * v[3 * e + 2]);
+  });
   Tensor basis = r, slope = r;
   if (mode == kNetwork) {
     basis = fresh(r, E, functions);
@@ -236,8 +238,10 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   // Y_0 is constant, and tables are zero where a length is not below the cutoff: what is no number must stay visible.
   T* yp = y.mutable_data_ptr<T>();
   const int64_t components = y.size(1);
-  for (int64_t e = 0; e < E; ++e)
-    if (!(rp[e] - rp[e] == T(0))) yp[e * components] = rp[e] - rp[e];
+  torch::stable::parallel_for(0, E, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t e = begin; e < end; ++e)
+      if (!(rp[e] - rp[e] == T(0))) yp[e * components] = rp[e] - rp[e];
+  });
 
   // Forward.
   // Where the weights of all edges fit into the workspace, the backward reads them; else it makes them once more.
@@ -337,10 +341,12 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& vectors, const Tensor& edge_in
   }
   Tensor out = spherical_harmonics_vjp(vectors, *dy, lmax, true, 0);
   T* o = out.mutable_data_ptr<T>();
-  for (int64_t e = 0; e < E; ++e) {
-    const T along = rp[e] > T(0) ? drp[e] / rp[e] : T(0);
-    for (int i = 0; i < 3; ++i) o[3 * e + i] += along * v[3 * e + i];
-  }
+  torch::stable::parallel_for(0, E, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t e = begin; e < end; ++e) {
+      const T along = rp[e] > T(0) ? drp[e] / rp[e] : T(0);
+      for (int i = 0; i < 3; ++i) o[3 * e + i] += along * v[3 * e + i];
+    }
+  });
   return {energy, out};
 }
 

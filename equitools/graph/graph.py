@@ -23,6 +23,7 @@ from equitools.graph.checks import (
 from equitools.graph.keys import CHARGES, ENERGY, KEYS, NODE_ENERGY, TOTAL_CHARGE, VELOCITIES
 from equitools.graph.neighbours import neighbour_list
 from equitools.ops.precision import full_precision
+from equitools.ops.segment import segment_gather
 
 __all__ = ["Graph"]
 
@@ -224,7 +225,8 @@ class Graph:
     def edge_vectors(self) -> Tensor:
         """Return ``r_j − r_i + S·cell`` for every edge j → i, ``[E, 3]`` Å, differentiable in positions and cell."""
         sender, receiver = self.edge_index
-        difference = self.positions[sender] - self.positions[receiver]
+        # Gradients of indexed tensors are added up by one thread; those of segment_gather by all.
+        difference = segment_gather(self.positions, sender) - segment_gather(self.positions, receiver)
         if self.num_graphs == 1:
             return difference + self.edge_shift @ self.cell[0]
         cells = self.cell[self.batch[receiver]]

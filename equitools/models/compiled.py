@@ -22,6 +22,7 @@ from equitools.models.many_body_mp import ManyBodyMP
 from equitools.models.potential import Potential
 from equitools.models.radial_tables import RadialTables, tabulate
 from equitools.models.readout import accumulation_dtype
+from equitools.nn.tensor_product import SymmetricContraction, TensorProductConv
 from equitools.ops import backend, segment_sum
 from equitools.ops.conv_tables import ConvTables, conv_tables
 from equitools.ops.irreps_linear import IrrepsLinearPlan
@@ -63,6 +64,8 @@ def obstacle(potential: torch.nn.Module) -> str:
     net = potential.backbone
     if type(net) is not ManyBodyMP:
         return f"its backbone is {type(net).__name__}; only ManyBodyMP has a compiled form"
+    if "gaunt" in (net.config.product, net.config.convolution):
+        return "it has Gaunt products; the compiled form has Clebsch–Gordan ones"
     if max(net.config.l_max, net.config.hidden_lmax) > MAX_COMPILED_DEGREE:
         return f"the kernels take degrees up to {MAX_COMPILED_DEGREE}"
     if net.basis.frequencies is not None:
@@ -324,6 +327,8 @@ def _add_layer(
     table: RadialTables | None,
 ) -> None:
     conv, contraction = interaction.conv, product.contraction
+    assert isinstance(conv, TensorProductConv)  # noqa: S101 - obstacle() has checked it
+    assert isinstance(contraction, SymmetricContraction)  # noqa: S101
     plan = contraction.plan
     residual = product.residual
     numbers += [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pydantic
 import torch
 from torch import Tensor
@@ -39,6 +41,9 @@ class ManyBodyMPConfig(ModelConfig):
         envelope_p: Exponent of the cutoff envelope.
         avg_num_neighbors: Average number of neighbours of the training data (the training fills it in).
         residual_first: Whether the first layer has a residual path, too.
+        product: How features are multiplied with themselves: ``"clebsch-gordan"``, all couplings with a weight for
+            each, or ``"gaunt"``, powers of functions on the sphere with a weight for each degree.
+        convolution: How features are multiplied with the harmonics of an edge, in the same two ways.
     """
 
     channels: int = pydantic.Field(32, ge=1)
@@ -51,6 +56,8 @@ class ManyBodyMPConfig(ModelConfig):
     envelope_p: int = pydantic.Field(5, ge=2)
     avg_num_neighbors: float = pydantic.Field(12.0, gt=0, allow_inf_nan=False)
     residual_first: bool = False
+    product: Literal["clebsch-gordan", "gaunt"] = "clebsch-gordan"
+    convolution: Literal["clebsch-gordan", "gaunt"] = "clebsch-gordan"
 
 
 def _spherical(channels: int, lmax: int) -> Irreps:
@@ -71,7 +78,8 @@ class ManyBodyMP(Backbone):
         equivariance: E(3).
         smoothness: the features are twice differentiable as an atom crosses the cutoff.
 
-    Source: Batatia, Kovács, Simm, Ortner, Csányi, NeurIPS 2022 (arXiv 2206.07697).
+    Source: Batatia, Kovács, Simm, Ortner, Csányi, NeurIPS 2022 (arXiv 2206.07697); with Gaunt products: Luo, Chen,
+        Krishnapriyan, ICLR 2024 (arXiv 2401.10216).
     """
 
     config_class = ManyBodyMPConfig
@@ -101,10 +109,13 @@ class ManyBodyMP(Backbone):
                     config.num_radial,
                     config.radial_hidden,
                     config.avg_num_neighbors,
+                    config.convolution,
                 )
             )
             residual = features if layer or config.residual_first else None
-            self.products.append(ProductBlock(_spherical(c, config.l_max), out, config.correlation, elements, residual))
+            self.products.append(
+                ProductBlock(_spherical(c, config.l_max), out, config.correlation, elements, residual, config.product)
+            )
             features = out
             collected += list(out)
         self.irreps_out = Irreps(collected)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from equitools.nn.activation import MLP, Gate, NormActivation
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
 from equitools.nn.gaunt import GauntTensorProduct
+from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
+from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
 from equitools.nn.linear import Linear
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
+from equitools.nn.so2 import SO2Convolution
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 
 __all__ = [
@@ -17,7 +20,10 @@ __all__ = [
     "BesselBasis",
     "EquivariantLayerNorm",
     "Gate",
+    "GauntContraction",
+    "GauntConvolution",
     "GauntTensorProduct",
+    "GauntTensorProductConv",
     "GaussianBasis",
     "InteractionBlock",
     "Linear",
@@ -25,6 +31,7 @@ __all__ = [
     "PolynomialEnvelope",
     "ProductBlock",
     "RadialTensorProductConv",
+    "SO2Convolution",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SymmetricContraction",

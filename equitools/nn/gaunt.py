@@ -71,8 +71,8 @@ class GauntTensorProduct(torch.nn.Module):
             raise UnknownNameError("The Fourier method has no odd half: take method='grid', 'sparse' or 'dense'.")
         self.method, self.odd, self.layout = method, odd, check_layout(layout)
         self.irreps_in1, self.irreps_in2 = parse_irreps(irreps_in1), parse_irreps(irreps_in2)
-        self.channels = _multiplicity("irreps_in1", self.irreps_in1)
-        second = _multiplicity("irreps_in2", self.irreps_in2)
+        self.channels = common_multiplicity("irreps_in1", self.irreps_in1)
+        second = common_multiplicity("irreps_in2", self.irreps_in2)
         if second not in (self.channels, 1):
             raise IrrepsError(
                 f"irreps_in2 must have the multiplicity of irreps_in1, {self.channels}, or 1; it has {second}. Mix the "
@@ -82,21 +82,21 @@ class GauntTensorProduct(torch.nn.Module):
         if irreps_out is None:
             highest = max(ir.l for irreps in (self.irreps_in1, self.irreps_in2) for _, ir in irreps)
             found = sorted((l, -kind) for l, kind in reached if l <= highest)
-            irreps_out = "+".join(f"{self.channels}x{l}{_parity(l, -kind)}" for l, kind in found)
+            irreps_out = "+".join(f"{self.channels}x{l}{parity_of(l, -kind)}" for l, kind in found)
         self.irreps_out = parse_irreps(irreps_out)
-        if _multiplicity("irreps_out", self.irreps_out) != self.channels:
+        if common_multiplicity("irreps_out", self.irreps_out) != self.channels:
             raise IrrepsError(f"irreps_out must have the multiplicity {self.channels}, it is '{self.irreps_out}'.")
         for _, ir in self.irreps_out:
-            if (ir.l, _kind(ir)) not in reached:
+            if (ir.l, kind_of(ir)) not in reached:
                 other = (
                     ""
-                    if odd == "curl" or (ir.l, _kind(ir)) not in _reached(self.irreps_in1, self.irreps_in2, True)
+                    if odd == "curl" or (ir.l, kind_of(ir)) not in _reached(self.irreps_in1, self.irreps_in2, True)
                     else " The odd half reaches it: odd='curl'."
                 )
                 raise IrrepsError(
                     f"Gaunt products of '{self.irreps_in1}' and '{self.irreps_in2}' do not reach {ir}.{other}"
                 )
-        self._functions = [_Functions(irreps) for irreps in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
+        self._functions = [Functions(irreps) for irreps in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
         self._blocks = [blocks_of(irreps) for irreps in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
         self.weight1 = torch.nn.Parameter(torch.ones(len(self.irreps_in1), self.channels))
         self.weight2 = torch.nn.Parameter(torch.ones(len(self.irreps_in2), second))
@@ -111,7 +111,7 @@ class GauntTensorProduct(torch.nn.Module):
             variance = 0.0
             for _, a in self.irreps_in1:
                 for _, b in self.irreps_in2:
-                    curl = _kind(a) * _kind(b) != _kind(out)
+                    curl = kind_of(a) * kind_of(b) != kind_of(out)
                     if (a.l + b.l + out.l) % 2 == int(curl) and (not curl or self.odd == "curl"):
                         variance += sphere_tables.reduced(a.l, b.l, out.l) ** 2 / (2 * out.l + 1)
             scales.append(1 / math.sqrt(variance))
@@ -154,11 +154,11 @@ class GauntTensorProduct(torch.nn.Module):
         return f"'{self.irreps_in1}' ⊗ '{self.irreps_in2}' → '{self.irreps_out}', {self.method}, odd={self.odd}"
 
 
-class _Functions:
+class Functions:
     """Irreps as coefficients of a function (kind 1) and a pseudo-function (kind −1)."""
 
     def __init__(self, irreps: Irreps) -> None:
-        self.blocks = [(int(ir.l), _kind(ir)) for _, ir in irreps]
+        self.blocks = [(int(ir.l), kind_of(ir)) for _, ir in irreps]
         self.channels = int(irreps[0].mul)
         #: Highest degree of each kind that is there.
         self.highest = {kind: max(l for l, k in self.blocks if k == kind) for kind in {k for _, k in self.blocks}}
@@ -189,15 +189,15 @@ class _Functions:
         )
 
 
-def _kind(ir: object) -> int:
+def kind_of(ir: object) -> int:
     return int(ir.p) * (-1) ** int(ir.l)  # type: ignore[attr-defined]
 
 
-def _parity(l: int, kind: int) -> str:
+def parity_of(l: int, kind: int) -> str:
     return "e" if kind * (-1) ** l > 0 else "o"
 
 
-def _multiplicity(name: str, irreps: Irreps) -> int:
+def common_multiplicity(name: str, irreps: Irreps) -> int:
     """Return the multiplicity that all irreps have."""
     found = {int(mul) for mul, _ in irreps}
     kinds = [(int(ir.l), int(ir.p)) for _, ir in irreps]
@@ -217,7 +217,7 @@ def _reached(first: Irreps, second: Irreps, curl: bool) -> set[tuple[int, int]]:
     for _, a in first:
         for _, b in second:
             for l in range(abs(a.l - b.l), min(a.l + b.l, MAX_GAUNT_DEGREE) + 1):
-                kind = _kind(a) * _kind(b)
+                kind = kind_of(a) * kind_of(b)
                 if (a.l + b.l + l) % 2 == 0:
                     found.add((l, kind))
                 elif curl:

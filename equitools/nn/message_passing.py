@@ -8,13 +8,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from equitools.errors import ConfigError
+from equitools.errors import ConfigError, UnknownNameError, nearest
 from equitools.groups import Irreps
 from equitools.nn.activation import MLP
+from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.linear import Linear
 from equitools.nn.tensor_product import SymmetricContraction, TensorProductConv
 
-__all__ = ["InteractionBlock", "ProductBlock"]
+__all__ = ["PRODUCTS", "InteractionBlock", "ProductBlock"]
+
+#: The products that features can be multiplied with.
+PRODUCTS = ("clebsch-gordan", "gaunt")
+
+
+def _check_product(product: str) -> bool:
+    """Return whether it is the Gaunt product, or raise `UnknownNameError`."""
+    if product not in PRODUCTS:
+        raise UnknownNameError(
+            f"There is no product {product!r}.{nearest(product, PRODUCTS)} Known: {', '.join(PRODUCTS)}."
+        )
+    return product == "gaunt"
 
 
 class InteractionBlock(torch.nn.Module):
@@ -28,6 +41,8 @@ class InteractionBlock(torch.nn.Module):
         hidden: Widths of the radial network's hidden layers.
         avg_num_neighbors: Average number of neighbours of the training data. Its root, and not the number itself, keeps
             the features of sparse and of dense matter at one scale: distant neighbours, the many, have small weights.
+        product: ``"clebsch-gordan"``, or ``"gaunt"``: `GauntTensorProductConv`, where every weight of an edge belongs
+            to a degree of its harmonics and not to a path.
 
     Source: Batatia et al., NeurIPS 2022 (arXiv 2206.07697), eqs. 8–9.
     """
@@ -40,14 +55,20 @@ class InteractionBlock(torch.nn.Module):
         num_radial: int,
         hidden: Sequence[int] = (64, 64, 64),
         avg_num_neighbors: float = 1.0,
+        product: str = "clebsch-gordan",
     ) -> None:
         super().__init__()
+        gaunt = _check_product(product)
         if not avg_num_neighbors > 0:
             raise ConfigError(f"avg_num_neighbors must be positive, it is {avg_num_neighbors}.")
         self.irreps_out = Irreps(irreps_out)
         self.avg_num_neighbors = float(avg_num_neighbors)
         self.linear_up = Linear(irreps_in, irreps_in, layout="ir_mul")
-        self.conv = TensorProductConv(irreps_in, irreps_edge, self.irreps_out, layout="ir_mul", merged=True)
+        self.conv: TensorProductConv | GauntTensorProductConv = (
+            GauntTensorProductConv(irreps_in, irreps_edge, self.irreps_out, layout="ir_mul")
+            if gaunt
+            else TensorProductConv(irreps_in, irreps_edge, self.irreps_out, layout="ir_mul", merged=True)
+        )
         self.radial = MLP([num_radial, *hidden, self.conv.weight_numel])
         self.linear = Linear(self.conv.irreps_out, self.irreps_out, layout="ir_mul")
 
@@ -67,6 +88,7 @@ class ProductBlock(torch.nn.Module):
         correlation: The largest number of factors.
         num_elements: Number of species.
         irreps_residual: Features of the residual path; ``None``: there is none.
+        product: ``"clebsch-gordan"``, or ``"gaunt"``: `GauntContraction`.
     """
 
     def __init__(
@@ -76,9 +98,11 @@ class ProductBlock(torch.nn.Module):
         correlation: int,
         num_elements: int,
         irreps_residual: Irreps | str | None = None,
+        product: str = "clebsch-gordan",
     ) -> None:
         super().__init__()
-        self.contraction = SymmetricContraction(irreps_in, irreps_out, correlation, num_elements, layout="ir_mul")
+        kind = GauntContraction if _check_product(product) else SymmetricContraction
+        self.contraction = kind(irreps_in, irreps_out, correlation, num_elements, layout="ir_mul")
         self.irreps_out = self.contraction.irreps_out
         self.linear = Linear(self.irreps_out, self.irreps_out, layout="ir_mul")
         self.residual = (

@@ -4,34 +4,50 @@ from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
+from equitools.ops.gaunt_conv import gaunt_convolution
+from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
+from equitools.ops.so2 import EdgeFrames, edge_frames, edge_quaternion, rotate_from_pole, rotate_to_pole, wigner_blocks
+from equitools.ops.so2_linear import by_degree, by_order, so2_linear
 from equitools.ops.spherical_harmonics import spherical_harmonics
 from equitools.ops.symmetric_contraction import symmetric_contraction
 from equitools.ops.tensor_product_conv import radial_tensor_product_conv, tensor_product_conv
 
 __all__ = [
     "BackendStatus",
+    "EdgeFrames",
     "SymmetricContractionPlan",
     "TensorProductPlan",
     "active_backend",
     "bessel_basis",
+    "by_degree",
+    "by_order",
+    "edge_frames",
+    "edge_quaternion",
     "extension_loaded",
+    "gaunt_convolution",
     "gaunt_power",
+    "gaunt_power_variance",
+    "gaunt_powers",
     "gaunt_tensor_product",
     "matrix_product",
     "polynomial_envelope",
     "radial_tensor_product_conv",
+    "rotate_from_pole",
+    "rotate_to_pole",
     "segment_gather",
     "segment_max",
     "segment_mean",
     "segment_softmax",
     "segment_sum",
+    "so2_linear",
     "spherical_harmonics",
     "status",
     "symmetric_contraction",
     "tensor_product_conv",
     "use_backend",
+    "wigner_blocks",
 ]

@@ -227,14 +227,14 @@ def _padded(table: Array) -> Array:
 
 
 @functools.cache
-def kernel_table(lmax1: int, lmax2: int, lmax3: int, odd: bool) -> Array:
+def kernel_table(lmax1: int, lmax2: int, lmax3: int, odd: bool, degree: int | None = None) -> Array:
     """Return the tables of the compiled product in the order of ``SphereTables::set`` of csrc/core/sphere_plan.h.
 
     They are those of the triple: each of the three degrees may be a factor or the product, so that the derivatives find
-    theirs in the same table.
+    theirs in the same table. The grid is exact to ``degree``; ``None``: the sum of the three.
     """
     degrees = (lmax1, lmax2, lmax3)
-    points = grid(sum(degrees))
+    points = grid(sum(degrees) if degree is None else degree)
     half, angles = (len(points.cosine) + 1) // 2, len(points.phi)
     value, slope, turned = (table[:, :, :half] for table in legendre(max(degrees), points.cosine))
     parts: list[Array] = []

@@ -68,7 +68,7 @@ def _solid_harmonics(lmax: int, vectors: Tensor, normalization: str) -> Tensor:
     return torch.stack(components, dim=-1)
 
 
-def _unit_vectors(vectors: Tensor) -> Tensor:
+def unit_vectors(vectors: Tensor) -> Tensor:
     """Return ``vectors`` / length; zero, with zero derivatives, where the length is below `ZERO_LENGTH`."""
     # The scale keeps squares within range in float32. It is a constant to autograd, rightly so: the direction does not
     # depend on it.
@@ -93,7 +93,7 @@ def spherical_harmonics_reference(
     Returns:
         ``[..., (lmax + 1)**2]``.
     """
-    return _solid_harmonics(lmax, _unit_vectors(vectors) if normalize else vectors, normalization)
+    return _solid_harmonics(lmax, unit_vectors(vectors) if normalize else vectors, normalization)
 
 
 def _third_order(

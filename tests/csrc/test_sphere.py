@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import shutil
 import subprocess
@@ -31,6 +32,31 @@ CASES = [
     ((8, 8, 8), False, 1, 33, 33),
     ((9, 8, 2), True, 1, 16, 16),
 ]
+#: degree, degree of the result, powers, other functions, rows, channels
+POWERS = [
+    (0, 0, 1, 0, 3, 2),
+    (1, 1, 3, 0, 2, 16),
+    (2, 1, 4, 0, 3, 17),
+    (3, 2, 3, 1, 2, 8),
+    (2, 3, 4, 2, 5, 5),
+    (4, 1, 2, 3, 1, 33),  # more other functions than factors: zero
+    (1, 0, 5, 4, 2, 3),
+]
+
+
+def _powers(shape: tuple[int, ...], x: np.ndarray, others: np.ndarray, g: np.ndarray | None) -> np.ndarray:
+    """Return the powers, or what is pulled back, by dense sums over the grid."""
+    lmax, wanted, powers, _ = shape
+    degree = powers * lmax + wanted
+    values, *beside = (np.einsum("pk,nkc->npc", sphere_tables.synthesis(lmax, degree)[0], t) for t in (x, *others))
+    beside = math.prod(beside, start=np.ones_like(values))
+    order = len(others) + (g is not None)
+    factors = [math.perm(v, order) * values ** max(v - order, 0) * beside for v in range(1, powers + 1)]
+    if g is None:
+        return np.stack([np.einsum("kp,npc->nkc", sphere_tables.analysis(wanted, degree), f) for f in factors], 1)
+    of_g = np.einsum("pk,nvkc->vnpc", sphere_tables.synthesis(wanted, degree)[0], g)
+    pulled = sum(f * h for f, h in zip(factors, of_g, strict=True))
+    return np.einsum("kp,npc->nkc", sphere_tables.analysis(lmax, degree), pulled)
 
 
 def _write(path: Path) -> None:
@@ -44,11 +70,23 @@ def _write(path: Path) -> None:
             x, y = (t.astype(np.float32).astype(np.float64) for t in (x, y))  # what both precisions hold exactly
             wide = [np.broadcast_to(t, (*t.shape[:2], channels)) for t in (x, y)]
             out = np.einsum("abk,nac,nbc->nkc", sphere_tables.dense(*degrees, curl), *wide, optimize=True)
-            arrays = [sphere_tables.kernel_table(*degrees, curl), x, y, out]
+            arrays = [sphere_tables.kernel_table(*degrees, curl), x, y, np.empty(0), out]
             one = [float(c == 1 and channels > 1) for c in (c1, c2)]
-            head = [*degrees, float(curl), rows * channels, channels, *one, *(array.size for array in arrays)]
+            head = [0, *degrees, float(curl), rows * channels, channels, *one, *(array.size for array in arrays)]
             for array in (np.array(head), *arrays):
                 file.write(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+        for lmax, wanted, powers, order, rows, channels in POWERS:
+            shape, components = (lmax, wanted, powers, order), (lmax + 1) ** 2
+            drawn = (rng.standard_normal((n, rows, components, channels)) for n in (1, order))
+            x, others = (t.astype(np.float32).astype(np.float64) for t in drawn)
+            g = rng.standard_normal((rows, powers, (wanted + 1) ** 2, channels)).astype(np.float32).astype(np.float64)
+            table = sphere_tables.kernel_table(lmax, wanted, 0, False, powers * lmax + wanted)
+            for kind, weights in ((1, None), (2, g)):
+                out = _powers(shape, x[0], others, weights)
+                arrays = [table, x, others, np.empty(0) if weights is None else g, out]
+                head = [kind, *shape, rows * channels, channels, 0, 0, *(array.size for array in arrays)]
+                for array in (np.array(head), *arrays):
+                    file.write(np.ascontiguousarray(array, dtype=np.float64).tobytes())
 
 
 def _sets() -> dict[str, list[str]]:

@@ -61,6 +61,15 @@ class TestManyBodyMP(ModelAcceptance):
         return models.build("many_body_mp", cutoff=4.0, species=SPECIES, channels=4)
 
 
+class TestManyBodyMPOfGauntProducts(ModelAcceptance):
+    """The same, with products of functions on the sphere."""
+
+    def build(self):
+        return models.build(
+            "many_body_mp", cutoff=4.0, species=SPECIES, channels=4, product="gaunt", convolution="gaunt"
+        )
+
+
 class TestPotentialWithReferenceEnergies(ModelAcceptance):
     """A potential with total energies of thousands of eV, a scale, a shift and ZBL."""
 

@@ -454,6 +454,8 @@ def parametrised() -> Potential:
         (lambda: make(num_radial=65), "radial functions"),
         (lambda: make(envelope_p=65), "exponent"),
         (lambda: make(radial_hidden=(2,) * 17), "hidden layers"),
+        (lambda: make(product="gaunt"), "Gaunt products"),
+        (lambda: make(convolution="gaunt"), "Gaunt products"),
         (lambda: make().to("meta"), "meta"),
         (lambda: make(torch.bfloat16), "bfloat16"),
         (mixed_dtypes, "different dtypes"),

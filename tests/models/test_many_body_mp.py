@@ -33,6 +33,9 @@ def network(**options):
         {"residual_first": True},
         {"l_max": 4, "correlation": 2},
         {"radial_hidden": ()},
+        {"product": "gaunt"},
+        {"convolution": "gaunt", "correlation": 2},
+        {"product": "gaunt", "convolution": "gaunt", "correlation": 4, "num_layers": 3, "hidden_lmax": 2},
     ],
     ids=str,
 )

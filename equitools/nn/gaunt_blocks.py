@@ -1,0 +1,233 @@
+"""Gaunt products in the place of Clebsch–Gordan ones in message passing: a convolution and a many-body product."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from equitools.errors import ConfigError, IrrepsError, ShapeError
+from equitools.groups import Irreps, parse_irreps
+from equitools.nn.gaunt import common_multiplicity, kind_of
+from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
+from equitools.ops import segment_gather, segment_sum, sphere_tables
+from equitools.ops.gaunt import gaunt_tensor_product
+from equitools.ops.gaunt_powers import MAX_GAUNT_POWER, gaunt_power_variance, gaunt_powers
+from equitools.ops.precision import full_precision
+
+__all__ = ["GauntContraction", "GauntTensorProductConv"]
+
+
+def _functions(name: str, irreps: Irreps) -> int:
+    """Return the highest degree of irreps that are all degrees up to one of the parity (−1)^l, ascending."""
+    common_multiplicity(name, irreps)
+    found = [(int(ir.l), kind_of(ir)) for _, ir in irreps]
+    if found != [(l, 1) for l in range(len(found))]:
+        raise IrrepsError(
+            f"{name} must be all degrees from 0 up, of the parity (-1)^l, such as '16x0e + 16x1o + 16x2e'; it is "
+            f"'{irreps}'. product='clebsch-gordan' takes any irreps."
+        )
+    return len(found) - 1
+
+
+class GauntTensorProductConv(torch.nn.Module):
+    """Gather, multiply with the function of the edge point by point on the sphere, sum over receivers.
+
+    What `TensorProductConv` does, with Gaunt products: the function of an edge is ``Σ_l w_l Y_l(r̂)``, its weights w_l
+    (one for each degree and channel) come from a radial network. There are no weights of paths.
+
+    Args:
+        irreps_in: Node features, C × (0e + 1o + 2e + …).
+        irreps_edge: The edges' harmonics, 0e + 1o + 2e + ….
+        irreps_out: What comes out, C × (0e + 1o + …).
+        layout: Order of the columns of node features and output.
+
+    Attributes:
+        irreps_out: As given.
+        weight_numel: Number of weights of an edge, (degrees of irreps_edge) × C.
+
+    Raises:
+        IrrepsError: The irreps are no functions, or their channels differ.
+
+    Properties:
+        equals_gaunt_tensor_product: the sum of `gaunt_tensor_product` over the edges of a node.
+        equivariance: forward(D x, D Y) = D forward(x, Y), inversions included.
+        unit_variance: independent inputs and weights of unit variance give, for one edge, outputs of unit variance.
+
+    Source: Luo, Chen and Krishnapriyan, ICLR 2024 (arXiv 2401.10216), section 3.3, equivariant convolution.
+    """
+
+    def __init__(
+        self, irreps_in: Irreps | str, irreps_edge: Irreps | str, irreps_out: Irreps | str, layout: str = "mul_ir"
+    ) -> None:
+        super().__init__()
+        self.layout = check_layout(layout)
+        self.irreps_in, self.irreps_edge = parse_irreps(irreps_in), parse_irreps(irreps_edge)
+        self.irreps_out: Irreps = parse_irreps(irreps_out)
+        self.lmax = tuple(
+            _functions(name, irreps)
+            for name, irreps in (
+                ("irreps_in", self.irreps_in),
+                ("irreps_edge", self.irreps_edge),
+                ("irreps_out", self.irreps_out),
+            )
+        )
+        self.channels = int(self.irreps_in[0].mul)
+        if int(self.irreps_edge[0].mul) != 1 or int(self.irreps_out[0].mul) != self.channels:
+            raise IrrepsError(
+                f"irreps_edge must have multiplicity 1 and irreps_out that of irreps_in, {self.channels}; they are "
+                f"'{self.irreps_edge}' and '{self.irreps_out}'."
+            )
+        if self.lmax[2] > self.lmax[0] + self.lmax[1]:
+            raise IrrepsError(
+                f"'{self.irreps_in}' ⊗ '{self.irreps_edge}' reaches degree {self.lmax[0] + self.lmax[1]}, irreps_out "
+                f"is '{self.irreps_out}'."
+            )
+        self.weight_numel = (self.lmax[1] + 1) * self.channels
+        self._blocks_in, self._blocks_out = blocks_of(self.irreps_in), blocks_of(self.irreps_out)
+        l1, l2, l3 = self.lmax
+        variances = [
+            sum(
+                sphere_tables.reduced(a, b, c) ** 2
+                for a in range(l1 + 1)
+                for b in range(l2 + 1)
+                if (a + b + c) % 2 == 0
+            )
+            / (2 * c + 1)
+            for c in range(l3 + 1)
+        ]
+        self.scale: Tensor
+        self.degree: Tensor
+        self.register_buffer("scale", _by_component([1 / math.sqrt(v) for v in variances]), persistent=False)
+        self.register_buffer("degree", _by_component(range(l2 + 1)), persistent=False)
+
+    @full_precision
+    def forward(self, x: Tensor, edge_attr: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: ``[N, irreps_in.dim]``.
+            edge_attr: ``[E, irreps_edge.dim]``.
+            weight: ``[E, weight_numel]``, degree by degree.
+            edge_index: ``[2, E]``, sender and receiver.
+            num_nodes: Number of receivers.
+
+        Returns:
+            ``[num_nodes, irreps_out.dim]``.
+
+        Raises:
+            ShapeError: A shape, dtype or device does not fit.
+            GraphError: An index is out of range.
+        """
+        check_features("x", x, self.irreps_in, blocks=self._blocks_in)
+        check_features("edge_attr", edge_attr, self.irreps_edge)
+        if weight.shape != (len(edge_attr), self.weight_numel):
+            raise ShapeError(
+                f"weight must be [{len(edge_attr)}, {self.weight_numel}], the tensor given is {list(weight.shape)}."
+            )
+        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
+        sender, receiver = edge_index
+        left = segment_gather(columns, sender).unflatten(-1, (-1, self.channels))
+        by_degree = weight.unflatten(-1, (-1, self.channels)).index_select(1, self.degree)
+        product = gaunt_tensor_product(left, edge_attr.unsqueeze(-1) * by_degree, self.lmax[2])
+        out = segment_sum(product, receiver, num_nodes) * self.scale.to(product.dtype).unsqueeze(-1)
+        return out.flatten(1) if self.layout == "ir_mul" else to_mul_ir(out.flatten(1), self._blocks_out)
+
+    def from_hidden(
+        self, x: Tensor, edge_attr: Tensor, hidden: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int
+    ) -> Tensor:
+        """Convolve with the weights ``hidden @ weight``, as `TensorProductConv.from_hidden`."""
+        return self.forward(x, edge_attr, hidden @ weight, edge_index, num_nodes)
+
+
+class GauntContraction(torch.nn.Module):
+    """Many-body products of a node's features as powers of functions on the sphere, weighted by species and channel.
+
+    What `SymmetricContraction` does, with Gaunt products: each channel is a function on the sphere; its powers up to
+    ν are projected on the degrees of ``irreps_out``, and every (power, degree) has one weight for each species and
+    channel, where Clebsch–Gordan has one for each way of coupling. Powers cost a few transforms to a grid instead of
+    the sums over all couplings.
+
+    A function's curl with its own powers is zero, so there is no odd half to add: to couple different channels, mix
+    them in a `GauntTensorProduct` with ``odd="curl"``.
+
+    Args:
+        irreps_in: Node features, C × (0e + 1o + 2e + …).
+        irreps_out: What comes out of each channel, multiplicity C or 1, degrees from 0 up, parity (−1)^l.
+        correlation: ν, the largest number of factors.
+        num_elements: Number of species.
+        layout: Order of the columns.
+
+    Attributes:
+        weights: ``[num_elements, ν, degrees of irreps_out, C]``.
+
+    Raises:
+        IrrepsError: The irreps are no functions, or the multiplicities differ.
+        ConfigError: There is no such correlation.
+
+    Properties:
+        equals_gaunt_powers: the weighted sum of `gaunt_power`.
+        equivariance: forward(D x) = D forward(x), inversions included.
+        unit_variance: independent inputs of unit variance give, over random weights, outputs of unit variance.
+
+    Source: Luo, Chen and Krishnapriyan, ICLR 2024 (arXiv 2401.10216), section 3.3, many-body interactions.
+    """
+
+    def __init__(
+        self,
+        irreps_in: Irreps | str,
+        irreps_out: Irreps | str,
+        correlation: int,
+        num_elements: int,
+        layout: str = "mul_ir",
+    ) -> None:
+        super().__init__()
+        if not 1 <= correlation <= MAX_GAUNT_POWER:
+            raise ConfigError(f"correlation must be 1 to {MAX_GAUNT_POWER}, it is {correlation}.")
+        self.layout = check_layout(layout)
+        self.irreps_in = parse_irreps(irreps_in)
+        wanted = parse_irreps(irreps_out)
+        self.lmax, self.lmax_out = _functions("irreps_in", self.irreps_in), _functions("irreps_out", wanted)
+        self.channels = int(self.irreps_in[0].mul)
+        if int(wanted[0].mul) not in (1, self.channels):
+            raise IrrepsError(f"irreps_out '{wanted}' must have the {self.channels} channels of irreps_in, or 1.")
+        if self.lmax_out > correlation * self.lmax:
+            raise IrrepsError(
+                f"{correlation} factors of '{self.irreps_in}' reach degree {correlation * self.lmax}, irreps_out is "
+                f"'{wanted}'."
+            )
+        self.irreps_out: Irreps = Irreps([(self.channels, ir) for _, ir in wanted])
+        self.correlation, self.num_elements = int(correlation), int(num_elements)
+        self._blocks_in, self._blocks_out = blocks_of(self.irreps_in), blocks_of(self.irreps_out)
+        degrees = range(self.lmax_out + 1)
+        self.weights = torch.nn.Parameter(torch.randn(num_elements, correlation, len(degrees), self.channels))
+        scales = []
+        for power in range(1, correlation + 1):
+            # A power that does not reach a degree has nothing there to be scaled.
+            variances = [gaunt_power_variance(self.lmax, power, l) if l <= power * self.lmax else 1.0 for l in degrees]
+            scales.append([1 / math.sqrt(correlation * v) for v in variances])
+        self.scale: Tensor
+        self.degree: Tensor
+        self.register_buffer("scale", torch.tensor(scales).unsqueeze(-1), persistent=False)
+        self.register_buffer("degree", _by_component(degrees), persistent=False)
+
+    @full_precision
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """Map ``[N, irreps_in.dim]`` and species positions ``[N]`` to ``[N, irreps_out.dim]``."""
+        check_features("x", x, self.irreps_in, like=self.weights, blocks=self._blocks_in)
+        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
+        powers = gaunt_powers(columns.unflatten(-1, (-1, self.channels)), self.correlation, self.lmax_out)
+        scaled = self.weights * self.scale.to(self.weights.dtype)
+        weight = scaled.index_select(2, self.degree).index_select(0, species)
+        out = (powers * weight).sum(1).flatten(1)
+        return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)
+
+    def extra_repr(self) -> str:
+        """Return what the module's line in a printed model says."""
+        return f"'{self.irreps_in}' → '{self.irreps_out}', correlation {self.correlation}, {self.num_elements} species"
+
+
+def _by_component(of_degrees: object) -> Tensor:
+    """Return a tensor with the entry of its degree for every component."""
+    return torch.tensor([value for l, value in enumerate(of_degrees) for _ in range(2 * l + 1)])  # type: ignore[arg-type, var-annotated]

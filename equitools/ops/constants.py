@@ -1,0 +1,47 @@
+"""Tables of numbers as tensors, made once for each dtype and device."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equitools.ops.tracing import mode_active
+
+__all__ = ["constants"]
+
+_made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
+
+
+def constants(
+    module: str, name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, ...]:
+    """Return what a function of a module of tables returns, as tensors. To torch.compile they are constants.
+
+    Args:
+        module: Of `equitools.ops`, such as ``"so2_tables"``.
+        name: The function: it returns an array of float64 or of integers, or a tuple of them.
+        arguments: Its arguments, hashable.
+        dtype: Of the tensors; those of integers stay as they are.
+        device: Of the tensors.
+    """
+    key = (module, name, arguments, dtype, device)
+    kept = not mode_active()  # what a tracer or a fake mode hands out means nothing afterwards
+    if kept and key in _made:
+        return _made[key]
+    found = getattr(importlib.import_module(f"equitools.ops.{module}"), name)(*arguments)
+    with torch.inference_mode(False):  # a table of an inference could not be used in a training
+        tables = tuple(
+            torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
+            for part in (found if isinstance(found, tuple) else (found,))
+        )
+    if kept:
+        _made[key] = tables
+    return tables
+
+
+# What `torch.compiler.assume_constant_result` does, which imports the whole compiler to do it.
+constants._dynamo_marked_constant = True  # type: ignore[attr-defined]
