@@ -17,8 +17,8 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.groups.su2 import real_coupling
+from equitools.ops.constants import constants
 from equitools.ops.precision import full_precision
-from equitools.ops.tracing import mode_active
 
 __all__ = ["matrix_product"]
 
@@ -77,7 +77,7 @@ def matrix_product(x: Tensor, y: Tensor, lmax_out: int | None = None, *, j: int 
         raise ShapeError(
             f"The factors' leading dimensions and channels do not fit together: {list(x.shape)} and {list(y.shape)}."
         ) from error
-    table = _table(size, x.dtype, x.device)  # [(2j+1)², 2j+1, 2j+1]
+    (table,) = constants("matrix_product", "matrices", (size,), x.dtype, x.device)  # [(2j+1)², 2j+1, 2j+1]
     left, right = (torch.einsum("kab,...kc->...cab", table[: t.shape[-2]], t) for t in (x, y))
     back = table[: (lmax3 + 1) ** 2] * (4 * math.pi / (2 * size + 1))
     there, reverse = (torch.einsum("kab,...cab->...kc", back, product) for product in (left @ right, right @ left))
@@ -97,7 +97,7 @@ def _degree(name: str, x: Tensor) -> int:
 
 
 @functools.cache
-def _matrices(j: int) -> np.ndarray:
+def matrices(j: int) -> np.ndarray:
     """Return the matrices of the harmonics, ``[(2j+1)², 2j+1, 2j+1]``, such that the function 1 is the unit matrix.
 
     Those of even degree are symmetric and the others antisymmetric: all are real. The coupling tensors' signs are
@@ -116,20 +116,3 @@ def _matrices(j: int) -> np.ndarray:
             sign = (-1) ** (l + 1) * np.sum(found[2] @ found[(l - 1) * l] * block[l])  # of the components m = 0
         found[l * l : (l + 1) ** 2] = block if sign > 0 else -block
     return found
-
-
-_made: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-
-
-@torch.compiler.assume_constant_result
-def _table(j: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return `_matrices` as a tensor; made once for each dtype and device."""
-    key = (j, dtype, device)
-    kept = not mode_active()
-    if kept and key in _made:
-        return _made[key]
-    with torch.inference_mode(False):
-        table = torch.from_numpy(_matrices(j)).to(device, dtype)
-    if kept:
-        _made[key] = table
-    return table

@@ -141,7 +141,10 @@ def expressivity(
 
 
 def _rank(matrix: Tensor, tolerance: float) -> int:
-    # The columns' sizes say nothing about independence: paths with small coefficients are paths.
-    scaled = matrix / matrix.norm(dim=0).clamp(min=1e-300)
-    values = torch.linalg.svdvals(scaled)
-    return int((values > tolerance * values[0]).sum())
+    # The columns' sizes say nothing about independence: a path with a small coefficient is a path. Rounding is none.
+    sizes = matrix.norm(dim=0)
+    known = sizes > tolerance * float(sizes.max())
+    if not known.any():
+        return 0
+    values = torch.linalg.svdvals(matrix[:, known] / sizes[known])
+    return int((values > tolerance * values.max()).sum())

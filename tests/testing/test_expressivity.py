@@ -31,10 +31,13 @@ class FreePaths(torch.nn.Module):
         self.paths = coupling_paths(*irreps)
         self.weight = torch.nn.Parameter(torch.ones(len(self.paths), dtype=torch.float64))
 
+    def coefficients(self) -> Tensor:
+        return self.weight
+
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         first, second, third = (irreps.slices() for irreps in self.irreps)
         out = [x.new_zeros(len(x), ir.dim) for _, ir in self.irreps[2]]
-        for weight, (i, j, k) in zip(self.weight, self.paths, strict=True):
+        for weight, (i, j, k) in zip(self.coefficients(), self.paths, strict=True):
             coupling = clebsch_gordan(*(irreps[n].ir.l for irreps, n in zip(self.irreps, (i, j, k), strict=True)))
             out[k] = out[k] + weight * torch.einsum("abc,na,nb->nc", coupling, x[:, first[i]], y[:, second[j]])
         assert out[0].shape[1] == third[0].stop
@@ -102,6 +105,28 @@ def test_a_product_without_weights() -> None:
 
     both = natural(5) + Irreps("+".join(f"1x{l}{'oe'[l % 2]}" for l in range(1, 6)))
     assert expressivity(Matrices(), natural(5), natural(5), both) == Expressivity(111, 108, 1, 0, 0)
+
+
+def test_rounding_spans_nothing() -> None:
+    """Coefficients that are zero but for rounding are no dimension of the span: of matrices, 6j symbols that vanish."""
+
+    class Noisy(FreePaths):
+        def coefficients(self) -> Tensor:
+            kept = torch.ones_like(self.weight)
+            kept[2:4] = 0
+            return self.weight * kept + (1 - kept) * 1e-16 * torch.randn(len(kept), dtype=torch.float64)
+
+    irreps = natural(2), natural(2), everything(2)
+    assert expressivity(Noisy(*irreps), *irreps) == Expressivity(15, 13, 13, 13, 15)
+
+
+def test_nothing_spans_nothing() -> None:
+    class Nothing(FreePaths):
+        def coefficients(self) -> Tensor:
+            return 0 * self.weight
+
+    irreps = natural(1), natural(1), everything(1)
+    assert expressivity(Nothing(*irreps), *irreps) == Expressivity(5, 0, 0, 0, 5)
 
 
 def test_bad_input() -> None:
