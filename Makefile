@@ -75,11 +75,13 @@ bench: bench-kernels
 	$(PY) benchmarks/acac.py
 	$(PY) benchmarks/copper.py
 	$(PY) benchmarks/demo.py
+	$(PY) benchmarks/tetris.py
 	$(PY) benchmarks/render.py
 
 bench-kernels: setup
 	$(PY) benchmarks/kernels.py
 	$(PY) benchmarks/model_step.py
+	$(PY) benchmarks/gaunt.py
 	$(PY) benchmarks/render.py
 
 bench-training: setup

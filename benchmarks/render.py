@@ -16,12 +16,20 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
+from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "generated" / "results.md"
 COMPARISONS = ROOT / "docs" / "generated" / "benchmarks.md"
+#: Parts of the page on Gaunt products, by the name of the file in `docs/generated`.
+PRODUCTS = {
+    "gaunt": (products.gaunt, "gaunt"),
+    "gaunt_reach": (products.reach, "gaunt"),
+    "gaunt_vectors": (products.vectors, "gaunt"),
+    "tetris": (products.tetris, "tetris"),
+}
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -131,6 +139,8 @@ def main() -> int:
         report.page(load("kernels"), load("model_step"), (load("kernels_cuda"), load("model_step_cuda")))
         + report.time_to_accuracy(load("time_to_accuracy")),
     )
+    for name, (render, source) in PRODUCTS.items():
+        write_text(COMPARISONS.parent / f"{name}.md", render(load(source)))
     if wanted != readme:
         write_text(README, wanted)
     return 0

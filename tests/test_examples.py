@@ -51,6 +51,12 @@ def test_compiled_calculator_compares(tmp_path):
         assert "no compiled form" in line or float(line.split("differ by ")[1].split()[0]) < 1e-6
 
 
+def test_tetris_tells_what_it_told(tmp_path):
+    out = run(EXAMPLES / "tetris.py", "--product", "gaunt", "--steps", 2, cwd=tmp_path)
+    assert "of 8 shapes" in out
+    assert float(out.split("differ by ")[1].split()[0]) < 1e-5  # the chiral pair, however short the training
+
+
 def test_water_trains(tmp_path):
     output = tmp_path / "water"
     run("-m", "equitools", "train", EXAMPLES / "water.yaml", f"output={output}", *SHORT, cwd=ROOT)

@@ -28,7 +28,7 @@ _RATIOS = (
 _TASKS = (("forward", "forward"), ("forward_backward", "forward + backward"), ("double_backward", "double backward"))
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -38,7 +38,7 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tup
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
 
 
-def _save(figure: Any, name: str) -> None:
+def save_figure(figure: Any, name: str) -> None:
     from matplotlib import pyplot as plt
 
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def _ratios(kernels: Result) -> bool:
     known = [(name, title) for name, title in _RATIOS if rows_of(kernels, name, threads=1)]
     if not known:
         return False
-    figure, axes = _figure(9, 7, 3, 1)
+    figure, axes = new_figure(9, 7, 3, 1)
     labelled: set[str] = set()
     for axis, (task, title) in zip(axes[:, 0], _TASKS, strict=True):
         ticks = []
@@ -81,7 +81,7 @@ def _ratios(kernels: Result) -> bool:
         axis.set_ylabel("peer's time / ours")
         axis.set_title(title, loc="left", fontsize=9)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)
-    _save(figure, "bench_ratios.png")
+    save_figure(figure, "bench_ratios.png")
     return True
 
 
@@ -97,7 +97,7 @@ def _rooflines(kernels: Result) -> bool:
     ]
     if not rows:
         return False
-    figure, axes = _figure(8, 0.9 + 0.26 * len(rows))
+    figure, axes = new_figure(8, 0.9 + 0.26 * len(rows))
     axis = axes[0, 0]
     for place, (_, limit) in enumerate(rows):
         colour = {"memory": "#4477aa", "cache": "#66ccee"}.get(limit["binding"], "#ee6677")
@@ -107,7 +107,7 @@ def _rooflines(kernels: Result) -> bool:
     axis.invert_yaxis()
     axis.axvline(50, color=COLOURS[OURS], linewidth=1, linestyle="--")
     axis.set_xlabel("% of the limit that binds: memory (blue), cache (cyan), multiply-adds (red)")
-    _save(figure, "bench_roofline.png")
+    save_figure(figure, "bench_roofline.png")
     return True
 
 
@@ -119,7 +119,7 @@ def _scaling(kernels: Result) -> bool:
     )
     if not any(rows_of(kernels, name) for name, _, _ in panels):
         return False
-    figure, axes = _figure(10, 3.6, 1, 3)
+    figure, axes = new_figure(10, 3.6, 1, 3)
     labelled: set[str] = set()
     for axis, (name, label, value) in zip(axes[0], panels, strict=True):
         for task, style in (("forward", "-"), ("forward_backward", "--")):
@@ -143,7 +143,7 @@ def _scaling(kernels: Result) -> bool:
         axis.set_xlabel(label)
     axes[0, 0].set_ylabel("µs an edge, one thread")
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    _save(figure, "bench_scaling.png")
+    save_figure(figure, "bench_scaling.png")
     return True
 
 
@@ -163,7 +163,7 @@ def _models(model: Result) -> bool:
     known = [(row, words) for row, words in known if median(row, OURS) is not None]
     if not known:
         return False
-    figure, axes = _figure(9, 3.4)
+    figure, axes = new_figure(9, 3.4)
     axis = axes[0, 0]
     labelled: set[str] = set()
     for place, (row, _) in enumerate(known):
@@ -179,7 +179,7 @@ def _models(model: Result) -> bool:
     axis.set_ylabel("ms, one thread")
     axis.set_xticks(range(len(known)), [words for _, words in known], fontsize=7)
     axis.legend(frameon=False)
-    _save(figure, "bench_models.png")
+    save_figure(figure, "bench_models.png")
     return True
 
 
@@ -209,7 +209,7 @@ def draw(kernels: Result | None, model: Result | None) -> dict[str, str]:
 
 def draw_time_to_accuracy(table: Result, path: Path | None = None) -> str:
     """Draw the validation error against wall time; return the file's name."""
-    figure, axes = _figure(9, 3.4, 1, 2)
+    figure, axes = new_figure(9, 3.4, 1, 2)
     for axis, quantity, label in zip(
         axes[0], ("energy_rmse_meV", "forces_rmse_meV_A"), ("energy RMSE, meV", "force RMSE, meV/Å"), strict=True
     ):
@@ -222,5 +222,5 @@ def draw_time_to_accuracy(table: Result, path: Path | None = None) -> str:
         axis.set_yscale("log")
     axes[0, 0].legend(frameon=False)
     name = "bench_time_to_accuracy.png"
-    _save(figure, name if path is None else str(path))
+    save_figure(figure, name if path is None else str(path))
     return name

@@ -49,7 +49,7 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.0f}" if "e+" in text else text
 
 
-def _target_rows(wanted: list[Target]) -> str:
+def target_rows(wanted: list[Target]) -> str:
     lines = ["| problem | beside | quantity | target | measured | |", "|---|---|---|---|---|---|"]
     for target in wanted:
         sign = "≤" if target.largest else "≥"
@@ -180,9 +180,9 @@ def page(kernels: Table | None, model: Table | None, gpu: tuple[Table | None, Ta
     if not tables:
         return "There are no results of this version yet: `make bench-kernels` measures and writes them.\n"
     results = [table["result"] if table else None for table in (kernels, model, *gpu)]
-    parts = ["## Targets", _target_rows(targets(results[0], results[1]))]
+    parts = ["## Targets", target_rows(targets(results[0], results[1]))]
     if any(gpu):
-        parts += ["On one H200:", _target_rows(gpu_targets(results[2], results[3]))]
+        parts += ["On one H200:", target_rows(gpu_targets(results[2], results[3]))]
     parts += ["## The machine", _machine(tables[0]), *(_where(table) for table in tables)]
     pictures = figures.draw(results[0], results[1])
     parts += [f"![{caption}](generated/{name})\n\n*{caption}*" for name, caption in pictures.items()]

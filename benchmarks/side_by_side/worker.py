@@ -56,7 +56,7 @@ class Worker:
             "versions": {**versions, "torch": self.torch.__version__},
             "notes": getattr(self.side, "NOTES", ""),
             "threads": self.torch.get_num_threads(),
-            "resident_mb": _resident_mb(peak=False),
+            "resident_mb": resident_mb(peak=False),
         }
 
     def setup(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -134,20 +134,20 @@ class Worker:
             self._wait()
             del result
             return {"extra_mb": (self.torch.cuda.max_memory_allocated() - before) / 1e6}
-        if not _forget_peak():
+        if not forget_peak():
             return {"extra_mb": None}
-        before_mb = _resident_mb(peak=False)
+        before_mb = resident_mb(peak=False)
         result = task.run(task.prepare())
         del result
-        return {"extra_mb": _resident_mb(peak=True) - before_mb}
+        return {"extra_mb": resident_mb(peak=True) - before_mb}
 
     def memory(self, _: dict[str, Any]) -> dict[str, Any]:
         """The process's largest resident size so far."""
-        return {"peak_mb": _resident_mb(peak=True)}
+        return {"peak_mb": resident_mb(peak=True)}
 
 
-def _resident_mb(peak: bool) -> float:
-    """Resident size in MB (10⁶ bytes), now or its largest since the last `_forget_peak`."""
+def resident_mb(peak: bool) -> float:
+    """Resident size in MB (10⁶ bytes), now or its largest since the last `forget_peak`."""
     status = Path("/proc/self/status")
     if status.exists():  # not getrusage: what it says begins with the size of the process that started this one
         name = "VmHWM:" if peak else "VmRSS:"
@@ -158,7 +158,7 @@ def _resident_mb(peak: bool) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
 
 
-def _forget_peak() -> bool:
+def forget_peak() -> bool:
     """Let the largest resident size start again from now; return whether this system can."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -6,6 +6,7 @@ from equitools.ops.backend import BackendStatus, active_backend, extension_loade
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
+from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
@@ -32,6 +33,7 @@ __all__ = [
     "gaunt_power_variance",
     "gaunt_powers",
     "gaunt_tensor_product",
+    "matrix_product",
     "polynomial_envelope",
     "radial_tensor_product_conv",
     "rotate_from_pole",

@@ -1,0 +1,1 @@
+"""Products of features beside each other: what they reach, what they cost, and the page that says so."""
