@@ -47,7 +47,7 @@ EQUITOOLS_HD int sparse_pairs(int l1, int l2, int m) {
          larger(0, smaller(l1, l2 - m));
 }
 
-// How many numbers the table of a product has; equitools/ops/sparse_tables.py writes it in the order of sparse_walk.
+// How many numbers the table of a product has; equitools/ops/sparse_tables.py writes it in the order of the program.
 EQUITOOLS_HD int64_t sparse_table_size(const SparseShape& s) {
   int64_t size = 0;
   for (int l1 = 0; l1 <= s.lmax[0]; ++l1)
@@ -78,8 +78,9 @@ struct SparseCall {
   const T* table;
   const T* weight;  // null, or [paths, channels]; with one_weight [paths]
   bool one_weight;
-  const int32_t* path;  // for each SparseShape::at, which row of the weights; only with weights
   int64_t paths;
+  const int32_t* program;  // of sparse_program, for the lanes of the kernel
+  int64_t program_size;
 };
 
 }  // namespace equitools

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "simd.h"
-#include "sparse_walk.h"
+#include "sparse_program.h"
 
 namespace equitools {
 namespace EQUITOOLS_ISA {
@@ -77,48 +77,34 @@ struct SparseItems {
   }
 };
 
-// Of one block of items; vectors of component k begin at k NB W.
+// Of one block of items; places of the program are those of NB vectors.
 template <typename T>
 struct SparseBlock {
   using V = Vec<T>;
   static constexpr int NB = kSparseVectors, W = Simd<T>::W;
   const T *x_, *y_;
-  T* z_;  // the product, or what it is multiplied with
 
-  EQUITOOLS_HD V x(int k, int n) const { return load(x_ + (k * NB + n) * W); }
-  EQUITOOLS_HD V y(int k, int n) const { return load(y_ + (k * NB + n) * W); }
-  EQUITOOLS_HD T* z(int k, int n) const { return z_ + (k * NB + n) * W; }
+  EQUITOOLS_HD V x(int k, int n) const { return load(x_ + k + n * W); }
+  EQUITOOLS_HD V y(int k, int n) const { return load(y_ + k + n * W); }
 };
 
-template <typename T>
-struct SparsePlain : SparseBlock<T> {
-  using V = Vec<T>;
-  static constexpr int NB = kSparseVectors;
-  EQUITOOLS_HD void add(int, int, int l, int m, const V (&plus)[NB], const V (&minus)[NB]) const {
-    const int k = l * l + l;
-    EQUITOOLS_UNROLL
-    for (int n = 0; n < NB; ++n) {
-      store(this->z(k + m, n), load(this->z(k + m, n)) + plus[n]);
-      if (m) store(this->z(k - m, n), load(this->z(k - m, n)) + minus[n]);
-    }
-  }
-};
-
-template <typename T>
-struct SparseWeighted : SparseBlock<T> {
+template <typename T, bool Weighted>
+struct SparseForward : SparseBlock<T> {
   using V = Vec<T>;
   static constexpr int NB = kSparseVectors, W = Simd<T>::W;
-  SparseShape shape;
-  const int32_t* path;
-  const T* weight;  // [paths][NB]
-  EQUITOOLS_HD void add(int l1, int l2, int l, int m, const V (&plus)[NB], const V (&minus)[NB]) const {
-    const int k = l * l + l;
-    const T* w = weight + int64_t(path[shape.at(l1, l2, l)]) * NB * W;
+  T* z;
+  const T* weight;
+  EQUITOOLS_HD void add(int p, int m, int path, const V (&plus)[NB], const V (&minus)[NB]) const {
     EQUITOOLS_UNROLL
-    for (int n = 0; n < NB; ++n) {
-      const V factor = load(w + n * W);
-      store(this->z(k + m, n), load(this->z(k + m, n)) + factor * plus[n]);
-      if (m) store(this->z(k - m, n), load(this->z(k - m, n)) + factor * minus[n]);
+    for (int n = 0; n < NB * W; n += W) {
+      if constexpr (Weighted) {
+        const V factor = load(weight + path + n);
+        store(z + p + n, load(z + p + n) + factor * plus[n / W]);
+        store(z + m + n, load(z + m + n) + factor * minus[n / W]);
+      } else {
+        store(z + p + n, load(z + p + n) + plus[n / W]);
+        store(z + m + n, load(z + m + n) + minus[n / W]);
+      }
     }
   }
 };
@@ -127,18 +113,12 @@ template <typename T>
 struct SparseGradient : SparseBlock<T> {
   using V = Vec<T>;
   static constexpr int NB = kSparseVectors, W = Simd<T>::W;
-  SparseShape shape;
-  const int32_t* path;
+  const T* z;
   T* weight;
-  EQUITOOLS_HD void add(int l1, int l2, int l, int m, const V (&plus)[NB], const V (&minus)[NB]) const {
-    const int k = l * l + l;
-    T* w = weight + int64_t(path[shape.at(l1, l2, l)]) * NB * W;
+  EQUITOOLS_HD void add(int p, int m, int path, const V (&plus)[NB], const V (&minus)[NB]) const {
     EQUITOOLS_UNROLL
-    for (int n = 0; n < NB; ++n) {
-      V sum = load(w + n * W) + plus[n] * load(this->z(k + m, n));
-      if (m) sum += minus[n] * load(this->z(k - m, n));
-      store(w + n * W, sum);
-    }
+    for (int n = 0; n < NB * W; n += W)
+      store(weight + path + n, load(weight + path + n) + plus[n / W] * load(z + p + n) + minus[n / W] * load(z + m + n));
   }
 };
 
@@ -147,30 +127,46 @@ static void sparse_fill_zero(T* p, int64_t count) {
   for (int64_t i = 0; i < count; i += Simd<T>::W) store(p + i, Vec<T>{});
 }
 
-// Blocks [begin, end) of items. weight: null, or [paths, channels or one].
+// What a thread works in: x, y, z with a place behind its components, and weights.
+template <typename T>
+struct SparseMemory {
+  static constexpr int64_t step = kSparseVectors * Simd<T>::W;
+  T *x, *y, *z, *weight;
+  SparseMemory(const SparseShape& s, T* at) {
+    x = at, at += s.components(0) * step;
+    y = at, at += s.components(1) * step;
+    z = at, at += (s.components(2) + 1) * step;
+    weight = at;
+  }
+  static int64_t size(const SparseShape& s, int64_t paths) {
+    return (s.components(0) + s.components(1) + s.components(2) + 1 + paths) * step;
+  }
+};
+
+// Blocks [begin, end) of items. c.weight: null, or [paths, channels or one].
 template <typename T>
 static void sparse_product(const SparseShape& s, const SparseCall<T>& c, T* out, T* memory, int64_t begin, int64_t end) {
   constexpr int NB = kSparseVectors, W = Simd<T>::W;
   constexpr int64_t step = NB * W;
-  T *x = memory, *y = x + s.components(0) * step, *z = y + s.components(1) * step, *w = z + s.components(2) * step;
+  const SparseMemory<T> at(s, memory);
   for (int64_t block = begin; block < end; ++block) {
-    sparse_fill_zero(z, s.components(2) * step);
+    sparse_fill_zero(at.z, (s.components(2) + 1) * step);
     for (int n = 0; n < NB; ++n) {
       const SparseItems<T> items(block * step + n * W, c.items, c.channels);
-      items.gather(c.x, s.components(0), c.one[0], x + n * W, step);
-      items.gather(c.y, s.components(1), c.one[1], y + n * W, step);
+      items.gather(c.x, s.components(0), c.one[0], at.x + n * W, step);
+      items.gather(c.y, s.components(1), c.one[1], at.y + n * W, step);
       if (c.weight && (!c.one_weight || block == begin))
-        items.gather_weights(c.weight, c.paths, c.one_weight, w + n * W, step);
+        items.gather_weights(c.weight, c.paths, c.one_weight, at.weight + n * W, step);
     }
     if (c.weight) {
-      SparseWeighted<T> site{{x, y, z}, s, c.path, w};
-      sparse_walk(s, c.table, site);
+      SparseForward<T, true> site{{at.x, at.y}, at.z, at.weight};
+      sparse_run(c.program, c.program_size, c.table, site);
     } else {
-      SparsePlain<T> site{{x, y, z}};
-      sparse_walk(s, c.table, site);
+      SparseForward<T, false> site{{at.x, at.y}, at.z, nullptr};
+      sparse_run(c.program, c.program_size, c.table, site);
     }
     for (int n = 0; n < NB; ++n)
-      SparseItems<T>(block * step + n * W, c.items, c.channels).scatter(z + n * W, step, s.components(2), out);
+      SparseItems<T>(block * step + n * W, c.items, c.channels).scatter(at.z + n * W, step, s.components(2), out);
   }
 }
 
@@ -179,25 +175,26 @@ template <typename T>
 static void sparse_weights(const SparseShape& s, const SparseCall<T>& c, T* gradient, T* memory, int64_t begin, int64_t end) {
   constexpr int NB = kSparseVectors, W = Simd<T>::W;
   constexpr int64_t step = NB * W;
-  T *x = memory, *y = x + s.components(0) * step, *z = y + s.components(1) * step, *w = z + s.components(2) * step;
+  const SparseMemory<T> at(s, memory);
+  sparse_fill_zero(at.z + s.components(2) * step, step);
   for (int64_t block = begin; block < end; ++block) {
-    sparse_fill_zero(w, c.paths * step);
+    sparse_fill_zero(at.weight, c.paths * step);
     for (int n = 0; n < NB; ++n) {
       const SparseItems<T> items(block * step + n * W, c.items, c.channels);
-      items.gather(c.x, s.components(0), c.one[0], x + n * W, step);
-      items.gather(c.y, s.components(1), c.one[1], y + n * W, step);
-      items.gather(c.z, s.components(2), c.one[2], z + n * W, step);
+      items.gather(c.x, s.components(0), c.one[0], at.x + n * W, step);
+      items.gather(c.y, s.components(1), c.one[1], at.y + n * W, step);
+      items.gather(c.z, s.components(2), c.one[2], at.z + n * W, step);
     }
-    SparseGradient<T> site{{x, y, z}, s, c.path, w};
-    sparse_walk(s, c.table, site);
+    SparseGradient<T> site{{at.x, at.y}, at.z, at.weight};
+    sparse_run(c.program, c.program_size, c.table, site);
     for (int n = 0; n < NB; ++n)
-      SparseItems<T>(block * step + n * W, c.items, c.channels).add_weights(w + n * W, step, c.paths, gradient);
+      SparseItems<T>(block * step + n * W, c.items, c.channels).add_weights(at.weight + n * W, step, c.paths, gradient);
   }
 }
 
 template <typename T>
 static int64_t sparse_scratch(const SparseShape& s, int64_t paths) {
-  return (s.components(0) + s.components(1) + s.components(2) + paths) * kSparseVectors * Simd<T>::W;
+  return SparseMemory<T>::size(s, paths);
 }
 
 }  // namespace EQUITOOLS_ISA

@@ -11,8 +11,15 @@ namespace {
 
 using Degrees = const std::vector<int64_t>;
 
-const int32_t* numbers_on(const Here& here, const Tensor& like, const SparseArguments& a) {
-  return static_cast<const int32_t*>(on_device(here, like, a.numbers.data(), a.numbers.size() * sizeof(int32_t)));
+template <typename T>
+SparseCall<T> call_of(const Here& here, const SparseArguments& a, const Tensor& x, const Tensor& y, const Tensor* z,
+                      const Tensor& table, const Tensor* weight) {
+  const std::vector<int32_t>& program = a.program(1);
+  return {x.const_data_ptr<T>(), y.const_data_ptr<T>(), z ? z->const_data_ptr<T>() : nullptr,
+          {a.one(x), a.one(y), z && a.one(*z)}, a.rows * a.channels, a.channels, table.const_data_ptr<T>(),
+          weight ? weight->const_data_ptr<T>() : nullptr, weight && a.one(*weight, 1), a.paths,
+          static_cast<const int32_t*>(on_device(here, x, program.data(), program.size() * sizeof(int32_t))),
+          int64_t(program.size())};
 }
 
 // As on the CPU, csrc/torch/sparse_product.cpp.
@@ -31,14 +38,11 @@ Tensor product(const Tensor& x_, const Tensor& y_, const std::optional<Tensor> w
   std::optional<Tensor> weight;
   if (weight_) weight = dense(*weight_);
   Tensor out = torch::stable::new_empty(x, {a.rows, a.shape.components(2), a.channels});
-  const int64_t items = a.rows * a.channels;
-  if (!items) return out;
+  if (!a.rows || !a.channels) return out;
   for_dtype(x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const SparseCall<T> call{x.const_data_ptr<T>(), y.const_data_ptr<T>(), nullptr, {a.one(x), a.one(y), false},
-                             items, a.channels, table.const_data_ptr<T>(), weight ? weight->const_data_ptr<T>() : nullptr,
-                             weight && a.one(*weight, 1), weight ? numbers_on(here, x, a) : nullptr, a.paths};
-    SparseOf<T>::product(a.shape, call, out.mutable_data_ptr<T>(), here.stream);
+    SparseOf<T>::product(a.shape, call_of<T>(here, a, x, y, nullptr, table, weight ? &*weight : nullptr),
+                         out.mutable_data_ptr<T>(), here.stream);
   });
   return out;
 }
@@ -55,14 +59,11 @@ Tensor weights(const Tensor& x_, const Tensor& y_, const Tensor& z_, const Tenso
   check_same_device(x_, table2, "the table");
   const Here here(x_);
   const Tensor x = dense(x_), y = dense(y_), z = dense(z_), table = dense(table2);
-  const int64_t items = a.rows * a.channels;
   Tensor out = torch::stable::new_zeros(x, {a.paths, a.channels});
-  if (!items || !a.paths) return out;
+  if (!a.rows || !a.channels || !a.paths) return out;
   for_dtype(x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const SparseCall<T> call{x.const_data_ptr<T>(), y.const_data_ptr<T>(), z.const_data_ptr<T>(),
-                             {a.one(x), a.one(y), a.one(z)}, items, a.channels, table.const_data_ptr<T>(), nullptr, false,
-                             numbers_on(here, x, a), a.paths};
+    const SparseCall<T> call = call_of<T>(here, a, x, y, &z, table, nullptr);
     Tensor parts = torch::stable::new_empty(x, {SparseOf<T>::parts(call), a.paths, a.channels});
     SparseOf<T>::weights(a.shape, call, parts.mutable_data_ptr<T>(), out.mutable_data_ptr<T>(), here.stream);
   });

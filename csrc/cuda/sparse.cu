@@ -1,6 +1,6 @@
 #include "sparse.h"
 
-#include "../core/sparse_walk.h"
+#include "../core/sparse_program.h"
 #include "device.h"
 
 namespace equitools {
@@ -33,32 +33,28 @@ struct Site {
 
 template <typename T>
 struct ProductSite : Site<T> {
-  SparseShape shape;
   const T* weight;  // of the channel; null: none
   int64_t weight_stride;
-  const int32_t* path;
-  T* out;
+  T* out;  // of the row and channel
   int64_t stride;
-  EQUITOOLS_HD void add(int l1, int l2, int l, int m, const T (&plus)[1], const T (&minus)[1]) const {
-    const T factor = weight ? weight[path[shape.at(l1, l2, l)] * weight_stride] : T(1);
-    T* centre = out + (l * l + l) * stride;
-    centre[m * stride] += factor * plus[0];
-    if (m) centre[-m * stride] += factor * minus[0];
+  int none;  // the place of the component that order 0 does not have
+  EQUITOOLS_HD void add(int p, int m, int path, const T (&plus)[1], const T (&minus)[1]) const {
+    const T factor = weight ? weight[path * weight_stride] : T(1);
+    out[p * stride] += factor * plus[0];
+    if (m != none) out[m * stride] += factor * minus[0];
   }
 };
 
 template <typename T>
 struct WeightSite : Site<T> {
-  SparseShape shape;
   Factor<T> z;
-  const int32_t* path;
   T* sums;  // of the channel
   int64_t stride;
-  EQUITOOLS_HD void add(int l1, int l2, int l, int m, const T (&plus)[1], const T (&minus)[1]) const {
-    const int k = l * l + l;
-    T sum = plus[0] * z[k + m];
-    if (m) sum += minus[0] * z[k - m];
-    sums[path[shape.at(l1, l2, l)] * stride] += sum;
+  int none;
+  EQUITOOLS_HD void add(int p, int m, int path, const T (&plus)[1], const T (&minus)[1]) const {
+    T sum = plus[0] * z[p];
+    if (m != none) sum += minus[0] * z[m];
+    sums[path * stride] += sum;
   }
 };
 
@@ -76,8 +72,9 @@ EQUITOOLS_KERNEL product_kernel(SparseShape s, SparseCall<T> c, T* out) {
     T* mine = out + row * components * c.channels + channel;
     for (int64_t k = 0; k < components; ++k) mine[k * c.channels] = T(0);
     const T* weight = c.weight && !c.one_weight ? c.weight + channel : c.weight;
-    ProductSite<T> site{site_of(s, c, row, channel), s, weight, c.one_weight ? 1 : c.channels, c.path, mine, c.channels};
-    sparse_walk(s, c.table, site);
+    ProductSite<T> site{site_of(s, c, row, channel), weight, c.one_weight ? 1 : c.channels, mine, c.channels,
+                        int(components)};
+    sparse_run(c.program, c.program_size, c.table, site);
   }
 }
 
@@ -92,8 +89,8 @@ EQUITOOLS_KERNEL weights_kernel(SparseShape s, SparseCall<T> c, int64_t parts, T
     const int64_t end = (part + 1) * each < rows ? (part + 1) * each : rows;
     for (int64_t row = part * each; row < end; ++row) {
       const Factor<T> z(c.z, s.components(2), row, channel, c.channels, c.one[2]);
-      WeightSite<T> site{site_of(s, c, row, channel), s, z, c.path, mine, c.channels};
-      sparse_walk(s, c.table, site);
+      WeightSite<T> site{site_of(s, c, row, channel), z, mine, c.channels, int(s.components(2))};
+      sparse_run(c.program, c.program_size, c.table, site);
     }
   }
 }

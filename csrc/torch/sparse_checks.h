@@ -1,10 +1,13 @@
 // What sparse products on the sphere are asked for, checked: for the CPU and for CUDA.
 #pragma once
 
+#include <array>
+#include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "../core/sparse_plan.h"
+#include "../core/sparse_program.h"
 #include "common.h"
 
 namespace equitools {
@@ -13,9 +16,8 @@ namespace equitools {
 struct SparseArguments {
   SparseShape shape{};
   int64_t rows = 0, channels = 1, paths = 0;
-  std::vector<int32_t> numbers;  // of the paths, only with weights
 
-  SparseArguments(const std::vector<int64_t>& degrees, int64_t third, int64_t sums) {
+  SparseArguments(const std::vector<int64_t>& degrees, int64_t third, int64_t sums) : third_(int(third)) {
     STD_TORCH_CHECK(degrees.size() == 3, "a product has three degrees");
     for (const int64_t lmax : degrees)
       STD_TORCH_CHECK(0 <= lmax && lmax <= kMaxSparseDegree, "degrees must lie in 0 to ", kMaxSparseDegree, ", one is ", lmax);
@@ -23,16 +25,7 @@ struct SparseArguments {
     STD_TORCH_CHECK(0 <= sums && sums < 3, "the sums of degrees are even (0), odd (1) or any (2)");
     for (int i = 0; i < 3; ++i) shape.lmax[i] = int(degrees[(third + 1 + i) % 3]);
     shape.sums = int(sums);
-    // Paths are numbered in the order of the degrees as they are given, whichever is the product.
-    const SparseShape given{{int(degrees[0]), int(degrees[1]), int(degrees[2])}, int(sums)};
-    std::vector<int32_t> flat(size_t((degrees[0] + 1) * (degrees[1] + 1) * (degrees[2] + 1)), 0);
-    paths = sparse_paths(given, flat.data());
-    numbers.resize(flat.size());
-    int l[3];
-    for (l[0] = 0; l[0] <= given.lmax[0]; ++l[0])
-      for (l[1] = 0; l[1] <= given.lmax[1]; ++l[1])
-        for (l[2] = 0; l[2] <= given.lmax[2]; ++l[2])
-          numbers[shape.at(l[(third + 1) % 3], l[(third + 2) % 3], l[third])] = flat[given.at(l[0], l[1], l[2])];
+    paths = sparse_paths(given(), nullptr);
   }
 
   void factor(const Tensor& t, int i, const char* name, const Tensor& first) {
@@ -59,7 +52,42 @@ struct SparseArguments {
   // One channel among several is that of all.
   bool one(const Tensor& t, int dim = 2) const { return t.size(dim) == 1 && channels != 1; }
 
+  // Made once for each shape and kept until the process ends.
+  const std::vector<int32_t>& program(int step) const {
+    static std::mutex& lock = *new std::mutex;
+    static auto& kept = *new std::map<std::array<int, 6>, std::vector<int32_t>>;
+    const std::array<int, 6> key{shape.lmax[0], shape.lmax[1], shape.lmax[2], shape.sums, third_, step};
+    const std::lock_guard<std::mutex> guard(lock);
+    const auto found = kept.find(key);
+    if (found != kept.end()) return found->second;
+    std::vector<int32_t> made;
+    sparse_program(shape, numbers().data(), step, [&](int number) { made.push_back(number); });
+    return kept.emplace(key, std::move(made)).first->second;
+  }
+
  private:
+  int third_;
+
+  // The degrees in their own order, whichever is the product.
+  SparseShape given() const {
+    SparseShape s = shape;
+    for (int i = 0; i < 3; ++i) s.lmax[(third_ + 1 + i) % 3] = shape.lmax[i];
+    return s;
+  }
+
+  // Paths are numbered in that order.
+  std::vector<int32_t> numbers() const {
+    const SparseShape own = given();
+    std::vector<int32_t> flat(size_t(own.at(own.lmax[0], own.lmax[1], own.lmax[2]) + 1), 0), turned(flat);
+    sparse_paths(own, flat.data());
+    int l[3];
+    for (l[0] = 0; l[0] <= own.lmax[0]; ++l[0])
+      for (l[1] = 0; l[1] <= own.lmax[1]; ++l[1])
+        for (l[2] = 0; l[2] <= own.lmax[2]; ++l[2])
+          turned[shape.at(l[(third_ + 1) % 3], l[(third_ + 2) % 3], l[third_])] = flat[own.at(l[0], l[1], l[2])];
+    return turned;
+  }
+
   void channel(int64_t count) {
     STD_TORCH_CHECK(count == channels || count == 1 || channels == 1,
                     "the factors (and weights) must have the same number of channels, or one");

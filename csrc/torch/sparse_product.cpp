@@ -47,9 +47,10 @@ Tensor product(const Tensor& x_, const Tensor& y_, const std::optional<Tensor> w
     using T = std::remove_pointer_t<decltype(tag)>;
     const SparseOf<T>& kernels = sparse_of<T>();
     const T* w = weight ? weight->const_data_ptr<T>() : nullptr;
+    const std::vector<int32_t>& program = a.program(int(kernels.lanes));
     const SparseCall<T> call{x.const_data_ptr<T>(), y.const_data_ptr<T>(), nullptr, {a.one(x), a.one(y), false},
                              items, a.channels, table.const_data_ptr<T>(), w, weight && a.one(*weight, 1),
-                             a.numbers.data(), a.paths};
+                             a.paths, program.data(), int64_t(program.size())};
     T* o = out.mutable_data_ptr<T>();
     const int64_t blocks = (items + kernels.lanes - 1) / kernels.lanes;
     torch::stable::parallel_for(0, blocks, grain(a.shape, kernels.lanes), [&](int64_t begin, int64_t end) {
@@ -75,9 +76,10 @@ Tensor weights(const Tensor& x_, const Tensor& y_, const Tensor& z_, const Tenso
   for_dtype(x, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     const SparseOf<T>& kernels = sparse_of<T>();
+    const std::vector<int32_t>& program = a.program(int(kernels.lanes));
     const SparseCall<T> call{x.const_data_ptr<T>(), y.const_data_ptr<T>(), z.const_data_ptr<T>(),
                              {a.one(x), a.one(y), a.one(z)}, items, a.channels, table.const_data_ptr<T>(), nullptr, false,
-                             a.numbers.data(), a.paths};
+                             a.paths, program.data(), int64_t(program.size())};
     // The parts do not depend on the threads, and are added up in their order: the same bits with any number of threads.
     const int64_t blocks = (items + kernels.lanes - 1) / kernels.lanes, least = grain(a.shape, kernels.lanes);
     const int64_t wanted = (blocks + least - 1) / least, parts = wanted < kMostParts ? wanted : kMostParts;
