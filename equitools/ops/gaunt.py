@@ -102,7 +102,7 @@ def gaunt_tensor_product(
         lead = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = x.expand(*lead, *x.shape[-2:]), y.expand(*lead, *y.shape[-2:])
     lead = x.shape[:-2]
-    flat_x, flat_y = x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:])
+    flat_x, flat_y = (t.reshape(math.prod(lead), *t.shape[-2:]) for t in (x, y))
     if path_weight is not None:
         weighted = _dense_weighted if method == "dense" else _sparse
         out = weighted(flat_x, flat_y, lmax1, lmax2, lmax3, curl, path_weight)
@@ -111,6 +111,7 @@ def gaunt_tensor_product(
     return out.reshape(*lead, *out.shape[1:])
 
 
+@torch.compiler.assume_constant_result
 def gaunt_paths(lmax1: int, lmax2: int, lmax3: int, curl: bool = False) -> tuple[tuple[int, int, int], ...]:
     """Return the paths (l1, l2, l3) of a product, in the order of their weights: that of nested loops.
 
@@ -134,8 +135,8 @@ def gaunt_method(
 ) -> str:
     """Return the method that ``"auto"`` takes: the fastest where the nearest case was measured.
 
-    The table is `equitools.ops.gaunt_crossover`; benchmarks/gaunt_crossover.py measures and writes it. Cases there have
-    three equal degrees; others take the mean of theirs. Where the compiled kernels are not used, they count all the same.
+    The table is `equitools.ops.gaunt_measured`; benchmarks/gaunt_crossover.py measures and writes it. Cases there have
+    three equal degrees; others take the mean of theirs. It is of the compiled kernels, also where they are not used.
 
     Args:
         lmax1: Highest degree of the first factor.
@@ -245,7 +246,10 @@ _made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
 
 @torch.compiler.assume_constant_result
 def _table(name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return tables of `sphere_tables`, or with ``sparse_`` in front of `sparse_tables`, as tensors; made once for each dtype and device. To torch.compile, constants."""
+    """Return tables of `sphere_tables`, or with ``sparse_`` in front of `sparse_tables`, as tensors.
+
+    Made once for each dtype and device. To torch.compile, constants.
+    """
     key = (name, arguments, dtype, device)
     kept = not mode_active()  # what a tracer or a fake mode hands out means nothing afterwards
     if kept and key in _made:
@@ -269,9 +273,7 @@ def _dense(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool)
     return torch.einsum("abk,nabc->nkc", table, pairs)
 
 
-def _dense_weighted(
-    x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool, weight: Tensor
-) -> Tensor:
+def _dense_weighted(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool, weight: Tensor) -> Tensor:
     """Return the product path by path."""
     (table,) = _table("dense", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
     parts: list[list[Tensor]] = [[] for _ in range(lmax3 + 1)]
@@ -376,7 +378,7 @@ def _register() -> None:
 
 
 def _register_sparse() -> None:
-    """The same of the sparse product and of the gradient of its weights, each of which is the derivative of the other."""
+    """The same of the sparse product and of the gradient of its weights; each is the derivative of the other."""
     ops, library, name = torch.ops.equitools, torch.library, "equitools::sparse_product"
 
     def shape(
@@ -430,9 +432,7 @@ def _register_sparse() -> None:
         degrees, sums = ctx.triple
         found = [
             _summed(
-                ops.sparse_product(
-                    given[k - 2], given[k - 1], grad, table0, table1, table2, degrees, k, sums
-                ),
+                ops.sparse_product(given[k - 2], given[k - 1], grad, table0, table1, table2, degrees, k, sums),
                 given[k],
             )
             if needed(ctx, k)

@@ -1,7 +1,7 @@
 """Written by benchmarks/gaunt_crossover.py: the fastest method of Gaunt products by device, channels, rows and degree.
 
-A letter for each degree 0, 1, 2, …, of both factors and of the product: d(ense), s(parse), f(ourier), g(rid); forward and
-backward together, float32. Provisional: a rule of thumb that stands here until the benchmark is run.
+A letter for each degree 0, 1, 2, …, of both factors and of the product: d(ense), s(parse), f(ourier), g(rid); forward
+and backward together, float32. Provisional: a rule of thumb that stands here until the benchmark is run.
 """
 
 from __future__ import annotations

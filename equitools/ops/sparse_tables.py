@@ -1,7 +1,7 @@
 """Tables of sparse products of functions on the sphere: paths, and coefficients in the order of the compiled kernels.
 
-The integrals of three harmonics come from Gauss–Legendre quadrature over θ, which is exact here, times the integral over φ
-in closed form; `sphere_tables.dense` has the same numbers from Clebsch–Gordan coefficients.
+The integrals of three harmonics come from Gauss–Legendre quadrature over θ, which is exact here, times the integral
+over φ in closed form; `sphere_tables.dense` has the same numbers from Clebsch–Gordan coefficients.
 """
 
 from __future__ import annotations
@@ -41,15 +41,12 @@ def paths(lmax1: int, lmax2: int, lmax3: int, sums: int) -> tuple[tuple[int, int
         sums: 0: whose sum is even, 1: odd, 2: all.
     """
     return tuple(
-        (l1, l2, l3)
-        for l1 in range(lmax1 + 1)
-        for l2 in range(lmax2 + 1)
-        for l3 in _degrees(l1, l2, lmax3, sums)
+        (l1, l2, l3) for l1 in range(lmax1 + 1) for l2 in range(lmax2 + 1) for l3 in _degrees(l1, l2, lmax3, sums)
     )
 
 
 def _pairs(l1: int, l2: int, m: int) -> Iterator[tuple[int, int]]:
-    """Yield the orders ±m1, ±m2 with |m1 + m2| = m in the order of ``sparse_orders`` of csrc/core/sparse_walk.h.
+    """Yield the orders ±m1, ±m2 with |m1 + m2| = m in the order of ``sparse_program`` of csrc/core/sparse_program.h.
 
     A negative order stands for the conjugate.
     """
@@ -71,10 +68,10 @@ def _pairs(l1: int, l2: int, m: int) -> Iterator[tuple[int, int]]:
 
 @functools.cache
 def kernel_table(lmax1: int, lmax2: int, lmax3: int, sums: int) -> Array:
-    """Return the coefficients of the product of degrees up to lmax1 and lmax2, in the order in which the kernels walk.
+    """Return the coefficients of the product of degrees up to lmax1 and lmax2, in the order of the program.
 
-    For each pair of degrees, order m of the product, and handful of degrees of the product: for each pair of orders that
-    gives m, a number for each of these degrees.
+    For each pair of degrees, order m of the product, and handful of degrees of the product: for each pair of orders
+    that gives m, a number for each of these degrees.
     """
     integrals = _Integrals(lmax1, lmax2, lmax3)
     parts: list[Array] = []
