@@ -84,8 +84,8 @@ struct SparseBlock {
   static constexpr int NB = kSparseVectors, W = Simd<T>::W;
   const T *x_, *y_;
 
-  EQUITOOLS_HD V x(int k, int n) const { return load(x_ + k + n * W); }
-  EQUITOOLS_HD V y(int k, int n) const { return load(y_ + k + n * W); }
+  EQUITOOLS_SPARSE V x(int k, int n) const { return load(x_ + k + n * W); }
+  EQUITOOLS_SPARSE V y(int k, int n) const { return load(y_ + k + n * W); }
 };
 
 template <typename T, bool Weighted>
@@ -94,7 +94,7 @@ struct SparseForward : SparseBlock<T> {
   static constexpr int NB = kSparseVectors, W = Simd<T>::W;
   T* z;
   const T* weight;
-  EQUITOOLS_HD void add(int p, int m, int path, const V (&plus)[NB], const V (&minus)[NB]) const {
+  EQUITOOLS_SPARSE void add(int p, int m, int path, const V (&plus)[NB], const V (&minus)[NB]) const {
     EQUITOOLS_UNROLL
     for (int n = 0; n < NB * W; n += W) {
       if constexpr (Weighted) {
@@ -115,7 +115,7 @@ struct SparseGradient : SparseBlock<T> {
   static constexpr int NB = kSparseVectors, W = Simd<T>::W;
   const T* z;
   T* weight;
-  EQUITOOLS_HD void add(int p, int m, int path, const V (&plus)[NB], const V (&minus)[NB]) const {
+  EQUITOOLS_SPARSE void add(int p, int m, int path, const V (&plus)[NB], const V (&minus)[NB]) const {
     EQUITOOLS_UNROLL
     for (int n = 0; n < NB * W; n += W)
       store(weight + path + n, load(weight + path + n) + plus[n / W] * load(z + p + n) + minus[n / W] * load(z + m + n));

@@ -12,10 +12,18 @@
 
 #include "sparse_plan.h"
 
+// Unrolled and inlined for certain, but not under a sanitizer, where it would only make the compiler slow.
 #ifdef __CUDACC__
 #define EQUITOOLS_UNROLL _Pragma("unroll")
+#elif defined(__SANITIZE_ADDRESS__)
+#define EQUITOOLS_UNROLL
 #else
 #define EQUITOOLS_UNROLL _Pragma("GCC unroll 16")
+#endif
+#ifdef EQUITOOLS_ISA
+#define EQUITOOLS_SPARSE inline EQUITOOLS_FORCED
+#else
+#define EQUITOOLS_SPARSE EQUITOOLS_HD
 #endif
 
 namespace equitools {
@@ -69,7 +77,7 @@ struct SparseSums {
   V u[NL][NB] = {}, w[NL][NB] = {};
 
   template <typename T>
-  EQUITOOLS_HD void take(const V (&a)[NB], const V (&b)[NB], const T*& table) {
+  EQUITOOLS_SPARSE void take(const V (&a)[NB], const V (&b)[NB], const T*& table) {
     EQUITOOLS_UNROLL
     for (int i = 0; i < NL; ++i) {
       const T c = table[i];
@@ -84,7 +92,7 @@ struct SparseSums {
 };
 
 template <int NL, typename Site, typename T>
-EQUITOOLS_HD void sparse_group(Site& site, const int32_t*& program, const T*& table) {
+EQUITOOLS_SPARSE void sparse_group(Site& site, const int32_t*& program, const T*& table) {
   using V = typename Site::V;
   constexpr int NB = Site::NB;
   SparseSums<NL, V, NB> sums;
@@ -147,7 +155,7 @@ EQUITOOLS_HD void sparse_group(Site& site, const int32_t*& program, const T*& ta
 }
 
 template <typename Site, typename T>
-EQUITOOLS_HD void sparse_run(const int32_t* program, int64_t size, const T* table, Site& site) {
+EQUITOOLS_SPARSE void sparse_run(const int32_t* program, int64_t size, const T* table, Site& site) {
   for (const int32_t* end = program + size; program != end;) switch (*program) {
       case 1:
         sparse_group<1>(site, program, table);
