@@ -1,4 +1,4 @@
-"""Written by benchmarks/gaunt_crossover.py: the fastest method of Gaunt products by device, channels, rows and degree.
+"""The fastest methods of Gaunt products, which benchmarks/gaunt_crossover.py measured and wrote here.
 
 A letter for each degree 0, 1, 2, …, of both factors and of the product: d(ense), s(parse), f(ourier), g(rid); forward
 and backward together, float32. Provisional: a rule of thumb that stands here until the benchmark is run.
