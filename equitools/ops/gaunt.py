@@ -23,7 +23,7 @@ from equitools.errors import ShapeError, UnknownNameError, nearest
 from equitools.ops import backend, gaunt_crossover, sparse_tables, sphere_tables
 from equitools.ops.needed import needed
 from equitools.ops.precision import full_precision
-from equitools.ops.tracing import mode_active, tracing
+from equitools.ops.tracing import constant_when_traced, mode_active, tracing
 
 __all__ = ["GAUNT_METHODS", "MAX_GAUNT_DEGREE", "gaunt_method", "gaunt_paths", "gaunt_power", "gaunt_tensor_product"]
 
@@ -111,7 +111,7 @@ def gaunt_tensor_product(
     return out.reshape(*lead, *out.shape[1:])
 
 
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def gaunt_paths(lmax1: int, lmax2: int, lmax3: int, curl: bool = False) -> tuple[tuple[int, int, int], ...]:
     """Return the paths (l1, l2, l3) of a product, in the order of their weights: that of nested loops.
 
@@ -244,7 +244,7 @@ def _check_weight(weight: Tensor, x: Tensor, y: Tensor, lmax3: int, curl: bool, 
 _made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
 
 
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def _table(name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Return tables of `sphere_tables`, or with ``sparse_`` in front of `sparse_tables`, as tensors.
 
