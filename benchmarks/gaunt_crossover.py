@@ -33,7 +33,7 @@ CHANNELS = (1, 8, 32, 128)
 ROWS = (1, 32, 1000, 10_000)
 METHODS = ("sparse", "grid", "dense", "fourier")
 #: A call that would take longer is not made, nor one that needs more memory, nor a method that lost by so much.
-LONGEST_S, MOST_BYTES, HOPELESS = 0.25, 1.0e9, 8.0
+LONGEST_S, MOST_BYTES, HOPELESS = 0.4, 1.0e9, 8.0
 #: A measurement goes on for so long, and has at least so many calls.
 LEAST_S, LEAST_CALLS = 0.02, 3
 TABLE = ROOT / "equitools" / "ops" / "gaunt_measured.py"

@@ -258,10 +258,12 @@ def _table(name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: to
         *arguments
     )
     with torch.inference_mode(False):  # a table of an inference could not be used in a training
-        tables = tuple(
-            torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
-            for part in (found if isinstance(found, tuple) else (found,))
-        )
+        parts = found if isinstance(found, tuple) else (found,)
+        made = {
+            id(part): torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
+            for part in parts
+        }
+        tables = tuple(made[id(part)] for part in parts)
     if kept:
         _made[key] = tables
     return tables
@@ -297,10 +299,7 @@ def _sparse(
         if weight is not None:
             terms = terms * weight.index_select(0, path)
         return terms.new_zeros(len(terms), (lmax3 + 1) ** 2, terms.shape[-1]).index_add(1, third, terms)
-    tables = [
-        _table("sparse_kernel_table", (degrees[k - 2], degrees[k - 1], degrees[k], int(curl)), x.dtype, x.device)[0]
-        for k in range(3)
-    ]
+    tables = _table("sparse_kernel_tables", (*degrees, int(curl)), x.dtype, x.device)
     return torch.ops.equitools.sparse_product(x, y, weight, *tables, degrees, 2, int(curl))
 
 

@@ -88,6 +88,18 @@ def kernel_table(lmax1: int, lmax2: int, lmax3: int, sums: int) -> Array:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
+def kernel_tables(lmax1: int, lmax2: int, lmax3: int, sums: int) -> tuple[Array, Array, Array]:
+    """Return the tables of a triple of which number 0, 1 or 2 is the product, and the next two, in a ring, the factors.
+
+    Derivatives are such products. Where degrees are equal, tables are the same.
+    """
+    return (
+        kernel_table(lmax2, lmax3, lmax1, sums),
+        kernel_table(lmax3, lmax1, lmax2, sums),
+        kernel_table(lmax1, lmax2, lmax3, sums),
+    )
+
+
 class _Integrals:
     """Integrals over products of three harmonics, or of a curl and a harmonic, by their complex orders."""
 

@@ -388,8 +388,7 @@ SPHERES = [(0, 0, 0), (1, 1, 1), (3, 2, 4), (2, 5, 3), (4, 0, 4), (7, 6, 1)]
 
 
 def sparse_tables_of(degrees, sums, dtype=torch.float64):
-    triples = [(degrees[k - 2], degrees[k - 1], degrees[k]) for k in range(3)]
-    return [torch.from_numpy(sparse_tables.kernel_table(*triple, sums)).to(dtype) for triple in triples]
+    return [torch.from_numpy(table).to(dtype) for table in sparse_tables.kernel_tables(*degrees, sums)]
 
 
 def coefficients(degrees, channels, rows=3, dtype=torch.float64):

@@ -45,8 +45,7 @@ def operation(
 
 
 def tables_of(degrees: list[int], sums: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    triples = [(degrees[k - 2], degrees[k - 1], degrees[k]) for k in range(3)]
-    return [torch.from_numpy(sparse_tables.kernel_table(*triple, sums)).to(dtype) for triple in triples]
+    return [torch.from_numpy(table).to(dtype) for table in sparse_tables.kernel_tables(*degrees, sums)]
 
 
 # ---- the tables and the kernel -------------------------------------------------------------------------------------
