@@ -54,10 +54,11 @@ def many_body(table: Table | None) -> str:
     ]
     for row in result["rows"]:
         ours, other = row["sides"][OURS], row["sides"].get(OTHER)
+        time = number(other["forward"]["median"]) if other else row["missing"]
         ratios = [f"{number(row['ratio'][task])} ×" if "ratio" in row else "–" for task in TASKS]
         lines.append(
             f"| {row['power']} | {row['lmax']} | {other['weights'] if other else '–'} | {ours['weights']} "
-            f"| {number(other['forward']['median']) if other else row['missing']} | {number(ours['forward']['median'])} "
+            f"| {time} | {number(ours['forward']['median'])} "
             f"| {' | '.join(ratios)} | {number(other['build_s']) + ' s' if other else '–'} |"
         )
     said = []
@@ -102,10 +103,11 @@ def trainings(table: Table | None) -> str:
         for name in dict.fromkeys(r["data"] for r in result["trainings"])
         for row in [next(r for r in result["trainings"] if r["data"] == name)]
     )
+    many = next(iter(steps.values()))["structures"] if steps else "ten"
     head = (
-        f"`many_body_mp` with {result['channels']} channels, {result['batch']} structures a batch, one seed, one thread. "
-        f"{counts}. Steps of {next(iter(steps.values()))['structures'] if steps else 'ten'} structures, energy and forces "
-        "and the gradient of a loss of both, in turns; memory is what a few steps add to the largest resident size."
+        f"`many_body_mp` with {result['channels']} channels, {result['batch']} structures a batch, one seed, one "
+        f"thread. {counts}. Steps of {many} structures: energy, forces and the gradient of a loss of both, in turns; "
+        "memory is what a few steps add to the largest resident size."
     )
     picture = "![Errors and step times](images/gaunt_training.png)"
     return "\n\n".join([picture, head, "\n".join(lines), _where(table, 1)]) + "\n"

@@ -11,7 +11,14 @@ from equitools.errors import IrrepsError, UnknownNameError
 from equitools.groups import Irreps, parse_irreps
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops import sphere_tables
-from equitools.ops.gaunt import GAUNT_METHODS, MAX_GAUNT_DEGREE, gaunt_tensor_product
+from equitools.ops.gaunt import (
+    GAUNT_METHODS,
+    MAX_GAUNT_DEGREE,
+    WEIGHTED_METHODS,
+    gaunt_method,
+    gaunt_paths,
+    gaunt_tensor_product,
+)
 from equitools.ops.precision import full_precision
 
 __all__ = ["GauntTensorProduct"]
@@ -32,18 +39,24 @@ class GauntTensorProduct(torch.nn.Module):
         method: As of `gaunt_tensor_product`.
         odd: ``"none"``: plain Gaunt; ``"curl"``: with the odd half.
         layout: Order of the columns, ``"mul_ir"`` or ``"ir_mul"``.
+        path_weights: ``False``: a weight for each degree of both inputs and of the output, as published, with every
+            method. ``True``: a free one for each path instead, which only the methods ``"dense"`` and ``"sparse"``
+            have. With ``odd="curl"`` that is the channelwise Clebsch–Gordan product with all its paths.
 
     Attributes:
         weight1: ``[irreps of irreps_in1, C]``, a number for each degree and channel, initially 1.
         weight2: The same of irreps_in2.
         weight_out: The same of irreps_out. The weight of a path is the product of its three; it has none of its own.
+        path_weight: ``[paths, C]``, initially 1; ``None``, as the other three are, where the others are not.
+        paths: The paths as positions ``(in irreps_in1, in irreps_in2, in irreps_out)``, in the order of their weights.
 
     Raises:
         IrrepsError: The irreps have several multiplicities, or one of irreps_out cannot be reached.
-        UnknownNameError: There is no such method or odd half.
+        UnknownNameError: There is no such method or odd half, or the method has no weights of paths.
 
     Properties:
         methods_agree: one state_dict gives the same with every method.
+        path_weights_are_clebsch_gordan: with them, the layer is e3nn's ``uuu`` product with the same paths.
         equivariance: forward(D x, D y) = D forward(x, y), inversions included.
         unit_variance: independent inputs of unit variance give outputs of unit variance, with the initial weights.
 
@@ -59,6 +72,7 @@ class GauntTensorProduct(torch.nn.Module):
         method: str = "auto",
         odd: str = "none",
         layout: str = "mul_ir",
+        path_weights: bool = False,
     ) -> None:
         super().__init__()
         if method not in GAUNT_METHODS:
@@ -69,6 +83,11 @@ class GauntTensorProduct(torch.nn.Module):
             raise UnknownNameError(f"odd must be 'none' or 'curl', not {odd!r}.")
         if odd == "curl" and method == "fourier":
             raise UnknownNameError("The Fourier method has no odd half: take method='grid', 'sparse' or 'dense'.")
+        if path_weights and method not in ("auto", *WEIGHTED_METHODS):
+            raise UnknownNameError(
+                f"The method {method!r} has no weights of paths: it computes all paths at once. Those that have are "
+                "method='sparse' and method='dense' (or 'auto')."
+            )
         self.method, self.odd, self.layout = method, odd, check_layout(layout)
         self.irreps_in1, self.irreps_in2 = parse_irreps(irreps_in1), parse_irreps(irreps_in2)
         self.channels = common_multiplicity("irreps_in1", self.irreps_in1)
@@ -98,11 +117,55 @@ class GauntTensorProduct(torch.nn.Module):
                 )
         self._functions = [Functions(irreps) for irreps in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
         self._blocks = [blocks_of(irreps) for irreps in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
-        self.weight1 = torch.nn.Parameter(torch.ones(len(self.irreps_in1), self.channels))
-        self.weight2 = torch.nn.Parameter(torch.ones(len(self.irreps_in2), second))
-        self.weight_out = torch.nn.Parameter(torch.ones(len(self.irreps_out), self.channels))
+        self.weight1: Tensor | None
+        self.weight2: Tensor | None
+        self.weight_out: Tensor | None
+        self.path_weight: Tensor | None
+        sizes = {
+            "weight1": (len(self.irreps_in1), self.channels),
+            "weight2": (len(self.irreps_in2), second),
+            "weight_out": (len(self.irreps_out), self.channels),
+        }
+        for name, size in sizes.items():
+            self.register_parameter(name, None if path_weights else torch.nn.Parameter(torch.ones(size)))
+        #: Kind of both inputs, whether the curl, and the degrees, of each product that is made.
+        self._products = self._find_products()
+        self.paths: list[tuple[int, int, int]] = []
+        rows = self._number_paths()
+        ones = torch.nn.Parameter(torch.ones(len(self.paths), self.channels)) if path_weights else None
+        self.register_parameter("path_weight", ones)
+        for k, numbers in enumerate(rows if path_weights else []):
+            self.register_buffer(f"_rows{k}", torch.tensor(numbers, dtype=torch.int64), persistent=False)
         self.scale: Tensor
         self.register_buffer("scale", torch.tensor(self._scales()), persistent=False)
+
+    def _find_products(self) -> list[tuple[int, int, bool, tuple[int, int, int]]]:
+        first, second, out = (functions.highest for functions in self._functions)
+        return [
+            (a, b, curl, (first[a], second[b], out[-a * b if curl else a * b]))
+            for a in first
+            for b in second
+            for curl in ((False, True) if self.odd == "curl" else (False,))
+            if (-a * b if curl else a * b) in out
+        ]
+
+    def _number_paths(self) -> list[list[int]]:
+        """Find the paths; return, for each product, which weight each of its paths takes.
+
+        A product has paths of degrees that the irreps do not have. Nothing comes of them, and they take any weight.
+        """
+        places = [{block: k for k, block in enumerate(functions.blocks)} for functions in self._functions]
+        rows: list[list[int]] = []
+        for a, b, curl, degrees in self._products:
+            rows.append([])
+            for l1, l2, l3 in gaunt_paths(*degrees, curl):
+                keys = ((l1, a), (l2, b), (l3, -a * b if curl else a * b))
+                there = all(key in known for key, known in zip(keys, places, strict=True))
+                rows[-1].append(len(self.paths) if there else 0)
+                if there:
+                    i, j, k = (known[key] for key, known in zip(keys, places, strict=True))
+                    self.paths.append((i, j, k))
+        return rows
 
     def _scales(self) -> list[float]:
         """Return, for each irrep of the output, what gives it unit variance."""
@@ -131,27 +194,47 @@ class GauntTensorProduct(torch.nn.Module):
         Raises:
             ShapeError: A shape, dtype or device does not fit.
         """
-        check_features("x", x, self.irreps_in1, self.weight1, self._blocks[0])
-        check_features("y", y, self.irreps_in2, self.weight2, self._blocks[1])
+        check_features("x", x, self.irreps_in1, self.scale, self._blocks[0])
+        check_features("y", y, self.irreps_in2, self.scale, self._blocks[1])
         if self.layout == "mul_ir":
             x, y = to_ir_mul(x, self._blocks[0]), to_ir_mul(y, self._blocks[1])
         first = self._functions[0].coefficients(x, self.weight1)
         second = self._functions[1].coefficients(y, self.weight2)
-        highest = self._functions[2].highest
         products: dict[int, Tensor] = {}
-        for a, left in first.items():
-            for b, right in second.items():
-                for curl in (False, True) if self.odd == "curl" else (False,):
-                    kind = -a * b if curl else a * b
-                    if kind in highest:
-                        term = gaunt_tensor_product(left, right, highest[kind], curl=curl, method=self.method)
-                        products[kind] = products[kind] + term if kind in products else term
-        out = self._functions[2].columns(products, self.weight_out * self.scale.unsqueeze(-1))
+        for number, (a, b, curl, degrees) in enumerate(self._products):
+            weight = None
+            if self.path_weight is not None:
+                weight = self.path_weight.index_select(0, getattr(self, f"_rows{number}"))
+            term = gaunt_tensor_product(
+                first[a], second[b], degrees[2], curl=curl, method=self.method, path_weight=weight
+            )
+            kind = -a * b if curl else a * b
+            products[kind] = products[kind] + term if kind in products else term
+        scale = self.scale.unsqueeze(-1)
+        out = self._functions[2].columns(products, scale if self.weight_out is None else self.weight_out * scale)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks[2])
+
+    def methods(self, rows: int = 1000, device: torch.device | str = "cpu") -> tuple[str, ...]:
+        """Return the methods that ``forward`` takes for so many rows, one for each product that it makes.
+
+        Args:
+            rows: Number of rows.
+            device: Of the features.
+        """
+        if self.method != "auto":
+            return (self.method,) * len(self._products)
+        if self.path_weight is not None:
+            return ("sparse",) * len(self._products)
+        return tuple(
+            gaunt_method(*degrees, self.channels, rows, device, curl) for _, _, curl, degrees in self._products
+        )
 
     def extra_repr(self) -> str:
         """Return what the module's line in a printed model says."""
-        return f"'{self.irreps_in1}' ⊗ '{self.irreps_in2}' → '{self.irreps_out}', {self.method}, odd={self.odd}"
+        taken = "/".join(dict.fromkeys(self.methods()))
+        method = f"auto ({taken} for 1000 rows on cpu)" if self.method == "auto" else self.method
+        weights = "" if self.path_weight is None else f", {len(self.paths)} path weights"
+        return f"'{self.irreps_in1}' ⊗ '{self.irreps_in2}' → '{self.irreps_out}', {method}, odd={self.odd}{weights}"
 
 
 class Functions:
@@ -163,7 +246,7 @@ class Functions:
         #: Highest degree of each kind that is there.
         self.highest = {kind: max(l for l, k in self.blocks if k == kind) for kind in {k for _, k in self.blocks}}
 
-    def coefficients(self, x: Tensor, weight: Tensor) -> dict[int, Tensor]:
+    def coefficients(self, x: Tensor, weight: Tensor | None) -> dict[int, Tensor]:
         """Return ``[..., (L+1)², C]`` of each kind; degrees that are not there are zero."""
         parts = x.split([(2 * l + 1) * self.channels for l, _ in self.blocks], -1)
         found = {}
@@ -172,7 +255,8 @@ class Functions:
             for degree in range(lmax + 1):
                 if (degree, kind) in self.blocks:
                     k = self.blocks.index((degree, kind))
-                    rows.append(parts[k].unflatten(-1, (2 * degree + 1, self.channels)) * weight[k])
+                    part = parts[k].unflatten(-1, (2 * degree + 1, self.channels))
+                    rows.append(part if weight is None else part * weight[k])
                 else:
                     rows.append(x.new_zeros(*x.shape[:-1], 2 * degree + 1, self.channels))
             found[kind] = torch.cat(rows, -2)

@@ -48,6 +48,8 @@ _CUDA_OPERATIONS = frozenset(
         "segment_max",
         "segment_softmax",
         "segment_sum",
+        "sparse_product",
+        "sphere_product",
         "spherical_harmonics",
         "tensor_product_conv",
     }

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equitools.ops.tracing import mode_active
+from equitools.ops.tracing import constant_when_traced, mode_active
 
 __all__ = ["constants"]
 
 _made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
 
 
+@constant_when_traced
 def constants(
     module: str, name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, ...]:
@@ -34,14 +35,12 @@ def constants(
         return _made[key]
     found = getattr(importlib.import_module(f"equitools.ops.{module}"), name)(*arguments)
     with torch.inference_mode(False):  # a table of an inference could not be used in a training
-        tables = tuple(
-            torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
-            for part in (found if isinstance(found, tuple) else (found,))
-        )
+        parts = found if isinstance(found, tuple) else (found,)
+        made = {  # one tensor where an array stands several times
+            id(part): torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
+            for part in parts
+        }
+        tables = tuple(made[id(part)] for part in parts)
     if kept:
         _made[key] = tables
     return tables
-
-
-# What `torch.compiler.assume_constant_result` does, which imports the whole compiler to do it.
-constants._dynamo_marked_constant = True  # type: ignore[attr-defined]

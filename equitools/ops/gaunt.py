@@ -6,7 +6,8 @@ functions point by point. It couples only degrees with an even sum: no cross pro
 product ``r̂·(∇A × ∇B)`` couples exactly the others.
 
 Both are contractions with a tensor that is (up to the sign of a permutation) symmetric in all three arguments, so that
-every derivative is a product of the same kind, and all orders of derivatives run in the same kernels.
+every derivative is a product of the same kind, and all orders of derivatives run in the same kernels. With a weight for
+each path (l1, l2, l3), and both halves, they are the channelwise Clebsch–Gordan product.
 """
 
 from __future__ import annotations
@@ -14,27 +15,35 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError, UnknownNameError, nearest
-from equitools.ops import backend, sphere_tables
+from equitools.ops import backend, gaunt_crossover, sparse_tables
+from equitools.ops.constants import constants
 from equitools.ops.needed import needed
 from equitools.ops.precision import full_precision
-from equitools.ops.tracing import mode_active
+from equitools.ops.tracing import tracing
 
-__all__ = ["GAUNT_METHODS", "MAX_GAUNT_DEGREE", "gaunt_method", "gaunt_power", "gaunt_tensor_product"]
+__all__ = ["GAUNT_METHODS", "MAX_GAUNT_DEGREE", "gaunt_method", "gaunt_paths", "gaunt_power", "gaunt_tensor_product"]
 
 #: The ways of computing a product.
 GAUNT_METHODS = ("auto", "dense", "sparse", "fourier", "grid")
 #: Highest degree of a factor or a product.
 MAX_GAUNT_DEGREE = 32
+#: The methods that have a weight for each path.
+WEIGHTED_METHODS = ("dense", "sparse")
 
 
 @full_precision
 def gaunt_tensor_product(
-    x: Tensor, y: Tensor, lmax_out: int | None = None, *, curl: bool = False, method: str = "auto"
+    x: Tensor,
+    y: Tensor,
+    lmax_out: int | None = None,
+    *,
+    curl: bool = False,
+    method: str = "auto",
+    path_weight: Tensor | None = None,
 ) -> Tensor:
     """Multiply two functions on the sphere, or take the radial part of the product of their gradients.
 
@@ -47,18 +56,22 @@ def gaunt_tensor_product(
             ``True``: of ``r̂·(∇A × ∇B)`` on the unit sphere, which are zero where the sum is even; for degree 1 it is
             √(3/4π) times the cross product.
         method: ``"dense"``: one contraction with the whole tensor, O(L⁶), the oracle. ``"sparse"``: its entries that
-            are not zero, O(L⁵). ``"fourier"``: the convolution of Fourier series on the torus (not with ``curl``).
-            ``"grid"``: values on Gauss–Legendre rings, compiled, O(L³). ``"auto"``: what `gaunt_method` says.
+            are not zero, compiled, O(L⁵). ``"fourier"``: the convolution of Fourier series on the torus (not with
+            ``curl``). ``"grid"``: values on Gauss–Legendre rings, compiled, O(L³). ``"auto"``: what `gaunt_method`
+            says.
+        path_weight: ``[P]`` or ``[P, C]``, what each path of `gaunt_paths` is multiplied by; only by ``"dense"`` and
+            ``"sparse"`` (``"auto"`` takes the latter). ``None``: all are 1.
 
     Returns:
         ``[..., (lmax_out+1)², C]``.
 
     Raises:
         ShapeError: The tensors are no coefficients, do not fit together, or are in half precision.
-        UnknownNameError: There is no such method, or it does not have the curl.
+        UnknownNameError: There is no such method, or it does not have the curl or the weights.
 
     Properties:
         methods_agree: all methods give the same up to rounding.
+        weighted_paths_are_clebsch_gordan: with weights, the paths of e3nn's ``uuu`` product.
         equivariance: rotating both functions rotates the product; an inversion makes the curl change its sign more.
         symmetry: A·B = B·A, and the curl is antisymmetric.
         derivatives_are_products: every derivative is a product of the same kind.
@@ -74,22 +87,68 @@ def gaunt_tensor_product(
             f"There is no method {method!r} of the Gaunt product.{nearest(method, GAUNT_METHODS)} "
             f"Known: {', '.join(GAUNT_METHODS)}."
         )
+    if method == "auto" and path_weight is not None:
+        method = "sparse"
     if method == "auto":
-        method = gaunt_method(lmax1, lmax2, lmax3)
+        channels = max(x.shape[-1], y.shape[-1])
+        # A compiled graph serves any number of rows: then the choice must not depend on it.
+        rows = None if tracing() else max(math.prod(x.shape[:-2]), math.prod(y.shape[:-2]))
+        method = gaunt_method(lmax1, lmax2, lmax3, channels, rows, x.device, curl)
     if method == "fourier" and curl:
         raise UnknownNameError("The Fourier method has no curl product: take method='grid', 'sparse' or 'dense'.")
+    if path_weight is not None:
+        path_weight = _check_weight(path_weight, x, y, lmax3, curl, method)
     if x.ndim != y.ndim or x.shape[:-2] != y.shape[:-2]:
         lead = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = x.expand(*lead, *x.shape[-2:]), y.expand(*lead, *y.shape[-2:])
     lead = x.shape[:-2]
-    flat_x, flat_y = x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:])
-    out = _METHODS[method](flat_x, flat_y, lmax1, lmax2, lmax3, curl)
+    flat_x, flat_y = (t.reshape(math.prod(lead), *t.shape[-2:]) for t in (x, y))
+    if path_weight is not None:
+        weighted = _dense_weighted if method == "dense" else _sparse
+        out = weighted(flat_x, flat_y, lmax1, lmax2, lmax3, curl, path_weight)
+    else:
+        out = _METHODS[method](flat_x, flat_y, lmax1, lmax2, lmax3, curl)
     return out.reshape(*lead, *out.shape[1:])
 
 
-def gaunt_method(lmax1: int, lmax2: int, lmax3: int) -> str:
-    """Return the method that ``"auto"`` takes for these degrees."""
-    return "dense" if max(lmax1, lmax2, lmax3) == 0 else "grid"
+@constant_when_traced
+def gaunt_paths(lmax1: int, lmax2: int, lmax3: int, curl: bool = False) -> tuple[tuple[int, int, int], ...]:
+    """Return the paths (l1, l2, l3) of a product, in the order of their weights: that of nested loops.
+
+    Args:
+        lmax1: Highest degree of the first factor.
+        lmax2: Of the second.
+        lmax3: Of the product.
+        curl: Those whose sum is odd instead of those whose sum is even.
+    """
+    return sparse_tables.paths(lmax1, lmax2, lmax3, int(curl))
+
+
+def gaunt_method(
+    lmax1: int,
+    lmax2: int,
+    lmax3: int,
+    channels: int = 32,
+    rows: int | None = None,
+    device: torch.device | str = "cpu",
+    curl: bool = False,
+) -> str:
+    """Return the method that ``"auto"`` takes: the fastest where the nearest case was measured.
+
+    The table is `equitools.ops.gaunt_measured`; benchmarks/gaunt_crossover.py measures and writes it. Cases there have
+    three equal degrees; others take the mean of theirs. It is of the compiled kernels, also where they are not used.
+
+    Args:
+        lmax1: Highest degree of the first factor.
+        lmax2: Of the second.
+        lmax3: Of the product.
+        channels: Their number.
+        rows: Their number; ``None``: not known, as where a graph is compiled for any number; 1 000 are taken.
+        device: Its type counts.
+        curl: As of `gaunt_tensor_product`.
+    """
+    kind = torch.device(device).type
+    return gaunt_crossover.fastest((lmax1 + lmax2 + lmax3) / 3, channels, 1000 if rows is None else rows, kind, curl)
 
 
 def gaunt_power(x: Tensor, exponent: int, lmax_out: int | None = None, *, method: str = "auto") -> Tensor:
@@ -157,31 +216,35 @@ def _check(x: Tensor, y: Tensor, lmax3: int) -> None:
         )
 
 
+def _check_weight(weight: Tensor, x: Tensor, y: Tensor, lmax3: int, curl: bool, method: str) -> Tensor:
+    """Return the weights of the paths as ``[P, C or 1]``."""
+    if method not in WEIGHTED_METHODS:
+        raise UnknownNameError(
+            f"The method {method!r} has no weights of paths: it computes all paths at once. Those that have are "
+            f"method='sparse' and method='dense' (or 'auto')."
+        )
+    paths = len(gaunt_paths(_degree("x", x), _degree("y", y), lmax3, curl))
+    channels = max(x.shape[-1], y.shape[-1])
+    if weight.ndim not in (1, 2) or weight.shape[0] != paths or (weight.ndim == 2 and weight.shape[1] != channels):
+        raise ShapeError(
+            f"path_weight must be [{paths}] or [{paths}, {channels}], a weight for each path of gaunt_paths (and "
+            f"channel); it is {list(weight.shape)}."
+        )
+    if weight.dtype != x.dtype or weight.device != x.device:
+        raise ShapeError(
+            f"path_weight must have the factors' dtype and device, {x.dtype} on {x.device}; it is {weight.dtype} on "
+            f"{weight.device}. Convert one of them."
+        )
+    return weight.unsqueeze(1) if weight.ndim == 1 else weight
+
+
 # ---- methods: x [N, (L1+1)², C], y [N, (L2+1)², C] or one channel ---------------------------------------------------
 
 
-_made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
-
-
 def _table(name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return tables of `sphere_tables` as tensors; made once for each dtype and device. To torch.compile, constants."""
-    key = (name, arguments, dtype, device)
-    kept = not mode_active()  # what a tracer or a fake mode hands out means nothing afterwards
-    if kept and key in _made:
-        return _made[key]
-    found = getattr(sphere_tables, name)(*arguments)
-    with torch.inference_mode(False):  # a table of an inference could not be used in a training
-        tables = tuple(
-            torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
-            for part in (found if isinstance(found, tuple) else (found,))
-        )
-    if kept:
-        _made[key] = tables
-    return tables
-
-
-# What torch.compiler.assume_constant_result does, which would import the compiler, 1.3 s, to do it.
-_table._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    """Return tables of `sphere_tables`, or with ``sparse_`` in front of `sparse_tables`, as tensors."""
+    module = "sparse_tables" if name.startswith("sparse_") else "sphere_tables"
+    return constants(module, name.removeprefix("sparse_"), arguments, dtype, device)
 
 
 def _dense(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:
@@ -190,10 +253,32 @@ def _dense(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool)
     return torch.einsum("abk,nabc->nkc", table, pairs)
 
 
-def _sparse(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:
-    first, second, third, value = _table("entries", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
-    terms = x.index_select(1, first) * y.index_select(1, second) * value[:, None]
-    return terms.new_zeros(len(terms), (lmax3 + 1) ** 2, terms.shape[-1]).index_add(1, third, terms)
+def _dense_weighted(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool, weight: Tensor) -> Tensor:
+    """Return the product path by path."""
+    (table,) = _table("dense", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
+    parts: list[list[Tensor]] = [[] for _ in range(lmax3 + 1)]
+    for path, degrees in enumerate(gaunt_paths(lmax1, lmax2, lmax3, curl)):
+        a, b, c = (slice(l * l, (l + 1) ** 2) for l in degrees)
+        product = torch.einsum("abk,nabc->nkc", table[a, b, c], x[:, a].unsqueeze(2) * y[:, b].unsqueeze(1))
+        parts[degrees[2]].append(weight[path] * product)
+    shape = x.shape[0], max(x.shape[2], y.shape[2])
+    return torch.cat(
+        [sum(p[1:], p[0]) if p else x.new_zeros(shape[0], 2 * l + 1, shape[1]) for l, p in enumerate(parts)], 1
+    )
+
+
+def _sparse(
+    x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool, weight: Tensor | None = None
+) -> Tensor:
+    degrees = [lmax1, lmax2, lmax3]
+    if backend.choose("sparse_product", x) == "reference":
+        first, second, third, value, path = _table("sparse_entries", (*degrees, int(curl)), x.dtype, x.device)
+        terms = x.index_select(1, first) * y.index_select(1, second) * value[:, None]
+        if weight is not None:
+            terms = terms * weight.index_select(0, path)
+        return terms.new_zeros(len(terms), (lmax3 + 1) ** 2, terms.shape[-1]).index_add(1, third, terms)
+    tables = _table("sparse_kernel_tables", (*degrees, int(curl)), x.dtype, x.device)
+    return torch.ops.equitools.sparse_product(x, y, weight, *tables, degrees, 2, int(curl))
 
 
 def _fourier(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:  # noqa: ARG001
@@ -260,10 +345,7 @@ def _register() -> None:
         return dx, dy, None, None, None, None, None
 
     def batched(info: Any, in_dims: tuple[int | None, ...], x: Tensor, y: Tensor, *rest: Any) -> tuple[Tensor, int]:
-        x, y = (
-            (t.unsqueeze(0) if d is None else t.movedim(d, 0)).expand(info.batch_size, *_without(t, d))
-            for t, d in zip((x, y), in_dims[:2], strict=True)
-        )
+        x, y = _leading(info, in_dims, x, y)
         out = ops.sphere_product(x.flatten(0, 1), y.flatten(0, 1), *rest)
         return out.unflatten(0, (info.batch_size, -1)), 0
 
@@ -272,10 +354,102 @@ def _register() -> None:
     library.register_vmap(name, batched)
 
 
+def _register_sparse() -> None:
+    """The same of the sparse product and of the gradient of its weights; each is the derivative of the other."""
+    ops, library, name = torch.ops.equitools, torch.library, "equitools::sparse_product"
+
+    def shape(
+        x: Tensor, y: Tensor, weight: Tensor | None, _0: Tensor, _1: Tensor, _2: Tensor, degrees: list[int],
+        third: int, _sums: int,
+    ) -> Tensor:  # fmt: skip
+        channels = max(x.shape[2], y.shape[2], 1 if weight is None else weight.shape[1])
+        return x.new_empty((x.shape[0], (degrees[third] + 1) ** 2, channels))
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+        ctx.save_for_backward(*inputs[:6])
+        ctx.triple = inputs[6:]
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, weight, *tables = ctx.saved_tensors
+        degrees, third, sums = ctx.triple
+        dx = dy = dw = None
+        if needed(ctx, 0):
+            dx = _summed(ops.sparse_product(y, grad, weight, *tables, degrees, (third + 1) % 3, sums), x)
+        if needed(ctx, 1):
+            dy = _summed(ops.sparse_product(grad, x, weight, *tables, degrees, (third + 2) % 3, sums), y)
+        if weight is not None and needed(ctx, 2):
+            ring = (x, y, grad)  # of numbers third + 1, third + 2, third
+            given = [ring[(number - third - 1) % 3] for number in range(3)]
+            dw = _summed(ops.sparse_product_weights(*given, *tables, degrees, sums), weight)
+        return dx, dy, dw, *[None] * 6
+
+    def batched(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, y: Tensor, weight: Tensor | None, *rest: Any
+    ) -> tuple[Tensor, int]:
+        if in_dims[2] is not None:
+            return _one_by_one(ops.sparse_product, info, in_dims, (x, y, weight), rest)
+        x, y = _leading(info, in_dims, x, y)
+        out = ops.sparse_product(x.flatten(0, 1), y.flatten(0, 1), weight, *rest)
+        return out.unflatten(0, (info.batch_size, -1)), 0
+
+    library.register_fake(name, shape)
+    library.register_autograd(name, backward, setup_context=save)
+    library.register_vmap(name, batched)
+
+    name = "equitools::sparse_product_weights"
+
+    def weights_shape(
+        x: Tensor, y: Tensor, z: Tensor, _0: Tensor, _1: Tensor, _2: Tensor, degrees: list[int], sums: int
+    ) -> Tensor:
+        channels = max(x.shape[2], y.shape[2], z.shape[2])
+        return x.new_empty((len(sparse_tables.paths(*degrees, sums)), channels))
+
+    def weights_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *given, table0, table1, table2 = ctx.saved_tensors
+        degrees, sums = ctx.triple
+        found = [
+            _summed(
+                ops.sparse_product(given[k - 2], given[k - 1], grad, table0, table1, table2, degrees, k, sums),
+                given[k],
+            )
+            if needed(ctx, k)
+            else None
+            for k in range(3)
+        ]
+        return *found, *[None] * 5
+
+    def weights_batched(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+        return _one_by_one(ops.sparse_product_weights, info, in_dims, arguments[:3], arguments[3:])
+
+    library.register_fake(name, weights_shape)
+    library.register_autograd(name, weights_backward, setup_context=save)
+    library.register_vmap(name, weights_batched)
+
+
 def _without(t: Tensor, dim: int | None) -> list[int]:
     """Return the shape of a tensor without a dimension."""
     return [size for k, size in enumerate(t.shape) if k != dim]
 
 
+def _leading(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
+    """Return the tensors with the dimension that vmap takes away as the first."""
+    return [
+        (t.unsqueeze(0) if d is None else t.movedim(d, 0)).expand(info.batch_size, *_without(t, d))
+        for t, d in zip(tensors, in_dims, strict=False)
+    ]
+
+
+def _one_by_one(
+    operation: Any, info: Any, in_dims: tuple[int | None, ...], tensors: tuple[Any, ...], rest: tuple[Any, ...]
+) -> tuple[Tensor, int]:
+    """Return what vmap asks for by one call after the other: sums over rows have no dimension left for a batch."""
+    each = [
+        operation(*(t if d is None else t.select(d, k) for t, d in zip(tensors, in_dims, strict=False)), *rest)
+        for k in range(info.batch_size)
+    ]
+    return torch.stack(each), 0
+
+
 if backend.extension_loaded():
     _register()
+    _register_sparse()

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
-__all__ = ["mode_active", "tracing"]
+__all__ = ["constant_when_traced", "mode_active", "tracing"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def constant_when_traced(function: F) -> F:
+    """Have torch.compile run a function, instead of tracing it, and take its results for constants.
+
+    The same as ``torch.compiler.assume_constant_result``, which would import the compiler to set this mark.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def tracing() -> bool:

@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from equitools.ops import TensorProductPlan, backend, extension_loaded, tensor_product_conv, use_backend
+from equitools.ops import (
+    TensorProductPlan,
+    backend,
+    extension_loaded,
+    sparse_tables,
+    sphere_tables,
+    tensor_product_conv,
+    use_backend,
+)
 from equitools.ops.conv_tables import conv_tables
 from equitools.ops.spherical_harmonics import spherical_harmonics_reference
 
@@ -26,6 +34,7 @@ OPERATIONS = [
     "spherical_harmonics", "spherical_harmonics_vjp", "spherical_harmonics_vjp_vjp",
     "tensor_product_conv", "tensor_product_conv_backward", "tensor_product_conv_double_backward",
     "radial_tensor_product_conv", "radial_tensor_product_conv_backward", "radial_tensor_product_conv_double_backward",
+    "sparse_product", "sparse_product_weights", "sphere_product",
 ]  # fmt: skip
 SOURCES = [*sorted(CUDA.glob("*.cu")), *sorted(CUDA.glob("*.cpp"))]
 TABLE = ROOT / "csrc" / "cpu" / "spherical_harmonics_table.cpp"
@@ -370,6 +379,118 @@ def test_wrong_calls_are_errors(ops):
     ):
         with pytest.raises(RuntimeError, match=message):
             call(**changed)
+
+
+# ---- products on the sphere -----------------------------------------------------------------------------------------
+
+
+SPHERES = [(0, 0, 0), (1, 1, 1), (3, 2, 4), (2, 5, 3), (4, 0, 4), (7, 6, 1)]
+
+
+def sparse_tables_of(degrees, sums, dtype=torch.float64):
+    return [torch.from_numpy(table).to(dtype) for table in sparse_tables.kernel_tables(*degrees, sums)]
+
+
+def coefficients(degrees, channels, rows=3, dtype=torch.float64):
+    pairs = enumerate(zip(degrees, channels, strict=True))
+    return [random(rows, (l + 1) ** 2, c, seed=k, dtype=dtype) for k, (l, c) in pairs]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("curl", [False, True])
+@pytest.mark.parametrize("degrees", SPHERES, ids=str)
+def test_grid_product_equals_the_dense_one(ops, degrees, curl, dtype):
+    tensor = torch.from_numpy(sphere_tables.dense(*degrees, curl))
+    table = torch.from_numpy(sphere_tables.kernel_table(*degrees, curl)).to(dtype)
+    cyclic = ("abk,nbc,nkc->nac", "abk,nkc,nac->nbc", "abk,nac,nbc->nkc")
+    for channels in ((5, 5, 5), (1, 5, 5), (5, 1, 1)):
+        given = coefficients(degrees, channels, dtype=dtype)
+        for third in range(3):
+            first, second = (third + 1) % 3, (third + 2) % 3
+            x, y = given[first], given[second]
+            exact = torch.einsum(cyclic[third], tensor, *_channels(x, y))
+            found = ops.sphere_product(x, y, table, list(degrees), first, second, curl)
+            assert found.dtype == dtype
+            assert found.shape == exact.shape
+            bound = (5e-6 if dtype == torch.float32 else 1e-13) * max(1.0, float(exact.abs().max()))
+            assert float((found - exact).abs().max()) <= bound
+
+
+def _channels(x, y):
+    """Return both in double precision and with the same number of channels."""
+    channels = max(x.shape[2], y.shape[2])
+    return [t.double().expand(*t.shape[:2], channels) for t in (x, y)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sums", [0, 1, 2])
+@pytest.mark.parametrize("degrees", SPHERES, ids=str)
+def test_sparse_product_equals_the_cpu(ops, degrees, sums, dtype):
+    tables, triple, cpu = sparse_tables_of(degrees, sums, dtype), list(degrees), torch.ops.equitools
+    paths = len(sparse_tables.paths(*degrees, sums))
+    tolerance = 2e-6 if dtype == torch.float32 else 1e-12
+    for channels in ((5, 5, 5), (1, 5, 5), (5, 1, 1)):
+        given = coefficients(degrees, channels, dtype=dtype)
+        for weight in (None, random(paths, 5, dtype=dtype), random(paths, 1, dtype=dtype)):
+            for third in range(3):
+                arguments = (given[third - 2], given[third - 1], weight, *tables, triple, third, sums)
+                close([ops.sparse_product(*arguments)], [cpu.sparse_product(*arguments)], tolerance)
+        arguments = (*given, *tables, triple, sums)
+        close([ops.sparse_product_weights(*arguments)], [cpu.sparse_product_weights(*arguments)], 10 * tolerance)
+
+
+def test_products_on_the_sphere_of_many_rows_and_of_none(ops):
+    """More than one block of threads, and more parts of the sum than one; and nothing."""
+    degrees = [1, 2, 1]
+    table = torch.from_numpy(sphere_tables.kernel_table(*degrees, False))
+    tables, cpu = sparse_tables_of(degrees, 0), torch.ops.equitools
+    for rows in (0, 301):
+        x, y, z = coefficients(degrees, (3, 3, 3), rows)
+        for name, arguments in (
+            ("sphere_product", (x, y, table, degrees, 0, 1, False)),
+            ("sparse_product", (x, y, None, *tables, degrees, 2, 0)),
+            ("sparse_product_weights", (x, y, z, *tables, degrees, 0)),
+        ):
+            close([getattr(ops, name)(*arguments)], [getattr(cpu, name)(*arguments)], 1e-12)
+
+
+def test_products_on_the_sphere_do_not_depend_on_the_order_of_threads(ops, monkeypatch):
+    degrees = [2, 2, 2]
+    x, y, z = coefficients(degrees, (3, 3, 3), 50)
+    table, tables = torch.from_numpy(sphere_tables.kernel_table(*degrees, True)), sparse_tables_of(degrees, 1)
+
+    def results():
+        return [
+            ops.sphere_product(x, y, table, degrees, 0, 1, True),
+            ops.sparse_product(x, y, None, *tables, degrees, 2, 1),
+            ops.sparse_product_weights(x, y, z, *tables, degrees, 1),
+        ]
+
+    forward = results()
+    monkeypatch.setenv("EQUITOOLS_ON_HOST_REVERSED", "1")
+    for a, b in zip(results(), forward, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_wrong_products_on_the_sphere_are_errors(ops):
+    degrees = [2, 2, 2]
+    x, y, z = coefficients(degrees, (3, 3, 3))
+    table, tables = torch.from_numpy(sphere_tables.kernel_table(*degrees, False)), sparse_tables_of(degrees, 0)
+    for words, name, arguments in (
+        ("three degrees", "sphere_product", (x, y, table, [2, 2], 0, 1, False)),
+        ("two different", "sphere_product", (x, y, table, degrees, 0, 0, False)),
+        ("table must hold", "sphere_product", (x, y, table[1:], degrees, 0, 1, False)),
+        ("x must be", "sphere_product", (x[:, :4], y, table, degrees, 0, 1, False)),
+        ("same dtype", "sphere_product", (x, y.float(), table, degrees, 0, 1, False)),
+        ("three degrees", "sparse_product", (x, y, None, *tables, [2, 2], 2, 0)),
+        ("number 0, 1 or 2", "sparse_product", (x, y, None, *tables, degrees, 3, 0)),
+        ("table must hold", "sparse_product", (x, y, None, *(t[1:] for t in tables), degrees, 2, 0)),
+        ("y must be", "sparse_product", (x, y[:, :4], None, *tables, degrees, 2, 0)),
+        ("weights must be", "sparse_product", (x, y, z[0], *tables, degrees, 2, 0)),
+        ("z must be", "sparse_product_weights", (x, y, z[:, :4], *tables, degrees, 0)),
+    ):
+        with pytest.raises(RuntimeError, match=words):
+            getattr(ops, name)(*arguments)
 
 
 def test_tables_are_refused_while_a_graph_is_captured(ops, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import e3nn.o3
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch import Tensor
 from equitools.errors import IrrepsError, ShapeError, UnknownNameError
 from equitools.groups import Irreps, irreps_matrix, random_rotation
 from equitools.nn import GauntTensorProduct, to_ir_mul, to_mul_ir
-from equitools.ops import spherical_harmonics
+from equitools.ops import sphere_tables, spherical_harmonics
+from equitools.ops.gaunt import gaunt_method
 
 SETS = [
     ("4x0e + 4x1o + 4x2e", "4x0e + 4x1o + 4x2e", None),
@@ -135,7 +137,88 @@ def test_gradients() -> None:
     assert all(weight.grad is not None and float(weight.grad.abs().max()) > 0 for weight in layer.parameters())
 
 
+@pytest.mark.parametrize("irreps", SETS)
+@pytest.mark.parametrize("odd", ["none", "curl"])
+def test_path_weights_are_clebsch_gordan(irreps: tuple[str, str, str | None], odd: str) -> None:
+    """The paths are those of e3nn's uuu product: with the odd half all that couple, without those of even sum."""
+    layer = GauntTensorProduct(*irreps, odd=odd, path_weights=True).double()
+    assert layer.path_weight is not None
+    assert set(layer.state_dict()) == {"path_weight"}
+    torch.nn.init.normal_(layer.path_weight)
+    sets = layer.irreps_in1, layer.irreps_in2, layer.irreps_out
+    couple = {
+        (i, j, k)
+        for i, (_, a) in enumerate(sets[0])
+        for j, (_, b) in enumerate(sets[1])
+        for k, (_, c) in enumerate(sets[2])
+        if c in a * b and ((a.l + b.l + c.l) % 2 == 0 or odd == "curl")
+    }
+    assert set(layer.paths) == couple
+    assert len(layer.paths) == len(couple)
+    mode = "uuu" if sets[1][0].mul == sets[0][0].mul else "uvu"
+    factors = [sphere_tables.reduced(*(irreps[k].ir.l for irreps, k in zip(sets, p, strict=True))) for p in layer.paths]
+    theirs = [row * f * layer.scale[p[2]] for row, f, p in zip(layer.path_weight, factors, layer.paths, strict=True)]
+    before = torch.get_default_dtype()
+    try:  # e3nn keeps its coefficients in the default dtype
+        torch.set_default_dtype(torch.float64)
+        product = e3nn.o3.TensorProduct(
+            *(e3nn.o3.Irreps(str(s)) for s in sets), [(*p, mode, True) for p in layer.paths],
+            irrep_normalization="none", path_normalization="none", internal_weights=False, shared_weights=True,
+        )  # fmt: skip
+    finally:
+        torch.set_default_dtype(before)
+    x, y = inputs(layer)
+    exact = product(x, y, torch.cat(theirs))
+    for method in ("auto", "sparse", "dense"):
+        other = GauntTensorProduct(*irreps, odd=odd, method=method, path_weights=True).double()
+        other.load_state_dict(layer.state_dict())
+        found = other(x, y)
+        assert float((found - exact).abs().max()) < 1e-12 * float(exact.abs().max())
+    found.sum().backward()
+    assert other.path_weight is not None
+    assert other.path_weight.grad is not None
+    assert float(other.path_weight.grad.abs().min()) > 0
+
+
+def test_path_weights_begin_as_the_published_ones() -> None:
+    """All weights 1: the same product; and the weights by degree are path weights of rank one."""
+    degrees = GauntTensorProduct("4x0e+4x1o+4x2e", "4x0e+4x1o+4x2e", odd="curl").double()
+    paths = GauntTensorProduct("4x0e+4x1o+4x2e", "4x0e+4x1o+4x2e", odd="curl", path_weights=True).double()
+    x, y = inputs(degrees)
+    assert float((degrees(x, y) - paths(x, y)).detach().abs().max()) < 1e-12
+    for weight in degrees.parameters():
+        torch.nn.init.normal_(weight)
+    first, second, third = (torch.stack(rows) for rows in zip(
+        *((degrees.weight1[i], degrees.weight2[j], degrees.weight_out[k]) for i, j, k in paths.paths), strict=True
+    ))  # fmt: skip
+    paths.load_state_dict({"path_weight": first * second * third})
+    assert float((degrees(x, y) - paths(x, y)).detach().abs().max()) < 1e-12
+
+
+def test_path_weights_compile_in_one_graph() -> None:
+    layer = GauntTensorProduct("2x0e+2x1o", "2x0e+2x1o", odd="curl", path_weights=True).double()
+    x, y = inputs(layer)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    assert float((compiled(x, y) - layer(x, y)).detach().abs().max()) < 1e-14
+    assert torch.autograd.gradcheck(layer, tuple(t.requires_grad_() for t in inputs(layer, rows=2)))
+
+
+def test_the_layer_says_which_method_it_takes() -> None:
+    layer = GauntTensorProduct("4x0e+4x1o+4x2e", "4x0e+4x1o+4x2e", odd="curl")
+    assert layer.methods(rows=7) == tuple(gaunt_method(2, 2, 2, 4, 7, "cpu", curl) for curl in (False, True))
+    assert f"auto ({layer.methods()[0]}" in repr(layer)
+    grid = GauntTensorProduct("4x0e+4x1o", "4x0e+4x1o", method="grid")
+    assert set(grid.methods()) == {"grid"}
+    assert ", grid, odd=none" in repr(grid)
+    free = GauntTensorProduct("4x0e+4x1o", "4x0e+4x1o", path_weights=True)
+    assert set(free.methods()) == {"sparse"}
+    assert "4 path weights" in repr(free)
+
+
 def test_bad_input() -> None:
+    for method in ("grid", "fourier"):
+        with pytest.raises(UnknownNameError, match=r"'sparse' and method='dense'"):
+            GauntTensorProduct("4x1o", "4x1o", method=method, path_weights=True)
     with pytest.raises(IrrepsError, match=r"do not reach 1e.*odd='curl'"):
         GauntTensorProduct("4x1o", "4x1o", "4x1e")
     with pytest.raises(IrrepsError, match="do not reach 3o"):

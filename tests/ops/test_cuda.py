@@ -14,6 +14,7 @@ from equitools.errors import BackendError, GraphError
 from equitools.ops import (
     TensorProductPlan,
     active_backend,
+    gaunt_tensor_product,
     radial_tensor_product_conv,
     segment_gather,
     segment_max,
@@ -26,6 +27,7 @@ from equitools.ops import (
 )
 from equitools.ops import backend as backend_module
 from equitools.ops.backend import BackendFallbackWarning, choose, set_cuda_atomics, status
+from equitools.ops.gaunt import gaunt_paths
 
 on_gpu = pytest.mark.skipif(not backend_module._cuda.loaded, reason=f"no CUDA kernels: {backend_module._cuda.reason}")
 
@@ -130,6 +132,56 @@ def test_segments_equal_the_cpu(operation, ascending):
     receiver = receiver.sort().values if ascending else receiver
     agree(lambda v: operation(v, receiver.to(v.device), 41), (random(3000, 7),), 1e-12)
     agree(lambda v: segment_gather(v, receiver.to(v.device)), (random(41, 7),), 1e-12)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("method", ["grid", "sparse"])
+@pytest.mark.parametrize("curl", [False, True])
+@pytest.mark.parametrize("degrees", [(0, 0, 0), (1, 1, 1), (4, 4, 4), (2, 5, 3), (9, 3, 8)], ids=str)
+def test_gaunt_products_equal_the_cpu(degrees, curl, method, dtype):
+    for channels in ((33, 33), (7, 1), (1, 1)):
+        x, y = (random(50, (l + 1) ** 2, c, seed=l, dtype=dtype) for l, c in zip(degrees[:2], channels, strict=True))
+        agree(
+            lambda x, y: gaunt_tensor_product(x, y, degrees[2], curl=curl, method=method),
+            (x, y),
+            5 * TOLERANCE[dtype],
+        )
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("curl", [False, True])
+@pytest.mark.parametrize("channels", [33, 0])
+def test_weighted_gaunt_products_equal_the_cpu(channels, curl, dtype):
+    """With 0 channels, a weight for all."""
+    x, y = (random(50, (l + 1) ** 2, 33, seed=l, dtype=dtype) for l in (3, 2))
+    weight = random(len(gaunt_paths(3, 2, 4, curl)), *([channels] if channels else []), dtype=dtype)
+    agree(
+        lambda x, y, w: gaunt_tensor_product(x, y, 4, curl=curl, method="sparse", path_weight=w),
+        (x, y, weight),
+        50 * TOLERANCE[dtype],
+    )
+
+
+@on_gpu
+@pytest.mark.parametrize("method", ["grid", "sparse"])
+def test_gaunt_gradcheck_and_graph(method):
+    x, y = (random(3, (l + 1) ** 2, 2, seed=l).cuda().requires_grad_() for l in (2, 3))
+
+    def function(x, y):
+        return gaunt_tensor_product(x, y, 2, curl=True, method=method)
+
+    assert torch.autograd.gradcheck(function, (x, y))
+    assert torch.autograd.gradgradcheck(function, (x, y))
+    x, y = x.detach(), y.detach()
+    expected = function(x, y)  # the tables are on the device from here on
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = function(x, y)
+    x.mul_(2)
+    graph.replay()
+    torch.testing.assert_close(captured, 2 * expected)
 
 
 @on_gpu
