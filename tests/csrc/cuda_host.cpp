@@ -10,6 +10,9 @@
 #include "cuda/convolution_tables.h"
 #include "cuda/harmonics.h"
 #include "cuda/segment.h"
+#include "cuda/sparse.h"
+#include "cuda/sphere.h"
+#include "core/sparse_program.h"
 #include "core/spherical_harmonics_table.h"
 
 using namespace equitools;
@@ -233,6 +236,51 @@ static void harmonics(int lmax, int64_t E) {
   expect(std::fabs(bend - dot(second, v)) < 1e-3 * (1 + std::fabs(bend)), "second derivative against differences");
 }
 
+// Any numbers do for tables: what is checked is that the product and the gradient of the weights read the same ones.
+static void sparse(const SparseShape& s, int64_t rows, int64_t channels, bool one_x) {
+  std::vector<int32_t> numbers(s.at(s.lmax[0], s.lmax[1], s.lmax[2]) + 1), program;
+  const int64_t paths = sparse_paths(s, numbers.data());
+  sparse_program(s, numbers.data(), 1, [&](int number) { program.push_back(number); });
+  program.shrink_to_fit();
+  const Vector table = normal(sparse_table_size(s)), x = normal(rows * s.components(0) * (one_x ? 1 : channels));
+  const Vector y = normal(rows * s.components(1) * channels), z = normal(rows * s.components(2) * channels);
+  const Vector weight = normal(paths * channels);
+  SparseCall<double> call{x.data(), y.data(), z.data(), {one_x, false, false}, rows * channels, channels, table.data(),
+                          weight.data(), false, paths, program.data(), int64_t(program.size())};
+  Vector out(z.size(), NAN), gradient(paths * channels, NAN);
+  Vector sums(gpu::SparseOf<double>::parts(call) * gradient.size(), NAN);
+  gpu::SparseOf<double>::product(s, call, out.data(), nullptr);
+  gpu::SparseOf<double>::weights(s, call, sums.data(), gradient.data(), nullptr);
+  expect(close(dot(z, out), dot(weight, gradient)), "weights of a sparse product and their gradient");
+  call.weight = nullptr;
+  gpu::SparseOf<double>::product(s, call, out.data(), nullptr);
+  double total = 0;
+  for (double g : gradient) total += g;
+  expect(close(dot(z, out), total), "a sparse product without weights");
+}
+
+static void sphere(const SphereShape& s, int64_t rows, int64_t channels, bool one_x) {
+  SphereTables<double> tables;
+  const int lmax[3] = {s.lmax[0], s.lmax[1], s.lmax[2]};
+  const Vector table = normal(tables.set(lmax, s.rings, s.angles, s.curl, nullptr));
+  tables.set(lmax, s.rings, s.angles, s.curl, table.data());
+  const Vector x = normal(rows * s.components(0) * (one_x ? 1 : channels)), a = normal(x.size());
+  const Vector y = normal(rows * s.components(1) * channels), both = plus(x, a);
+  Vector parts[3];
+  const Vector* given[3] = {&x, &a, &both};
+  for (int i = 0; i < 3; ++i) {
+    parts[i].assign(rows * s.components(2) * channels, NAN);
+    gpu::SphereOf<double>::product(s, tables, given[i]->data(), y.data(), rows * channels, channels, one_x, false,
+                                   parts[i].data(), nullptr);
+  }
+  double error = 0, scale = 1;
+  for (size_t i = 0; i < parts[2].size(); ++i) {
+    error = std::fmax(error, std::fabs(parts[0][i] + parts[1][i] - parts[2][i]));
+    scale = std::fmax(scale, std::fabs(parts[2][i]));
+  }
+  expect(error < 1e-10 * scale, "a product on the grid of a sum");
+}
+
 int main() {
   for (const auto& [E, N] : {std::pair<int64_t, int64_t>{1, 1}, {40, 7}, {300, 1}, {1500, 1}}) ordering(E, N);
   convolution(Problem({{0, 3}, {1, 3}}, 2, 2, 4, 3, 9, true));
@@ -251,6 +299,15 @@ int main() {
   refused(good, [](Problem& q) { q.pairs[2] = 3; }, "more entries than there are");
   for (int lmax : {0, 1, 3, 4, 6})
     for (int64_t E : {1, 130}) harmonics(lmax, E);  // one block, and two
+  for (int sums : {0, 1, 2}) {
+    sparse({{3, 2, 4}, sums}, 5, 3, false);
+    sparse({{7, 7, 7}, sums}, 1, 1, false);  // several groups of degrees
+    sparse({{1, 0, 1}, sums}, 60, 3, true);  // several parts of the rows, and two blocks
+  }
+  for (bool curl : {false, true}) {
+    sphere({{3, 2, 4}, 5, 10, curl}, 2, 3, false);
+    sphere({{1, 0, 1}, 2, 3, curl}, 60, 3, true);
+  }
   if (!failures) std::printf("all good\n");
   return failures != 0;
 }
