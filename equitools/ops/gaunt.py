@@ -23,7 +23,7 @@ from equitools.ops import backend, gaunt_crossover, sparse_tables
 from equitools.ops.constants import constants
 from equitools.ops.needed import needed
 from equitools.ops.precision import full_precision
-from equitools.ops.tracing import tracing
+from equitools.ops.tracing import constant_when_traced, tracing
 
 __all__ = ["GAUNT_METHODS", "MAX_GAUNT_DEGREE", "gaunt_method", "gaunt_paths", "gaunt_power", "gaunt_tensor_product"]
 
