@@ -11,6 +11,7 @@ from equitools.errors import IrrepsError, UnknownNameError
 from equitools.groups import Irreps, parse_irreps
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops import sphere_tables
+from equitools.ops.constants import numbers
 from equitools.ops.gaunt import (
     GAUNT_METHODS,
     MAX_GAUNT_DEGREE,
@@ -134,10 +135,9 @@ class GauntTensorProduct(torch.nn.Module):
         rows = self._number_paths()
         ones = torch.nn.Parameter(torch.ones(len(self.paths), self.channels)) if path_weights else None
         self.register_parameter("path_weight", ones)
-        for k, numbers in enumerate(rows if path_weights else []):
-            self.register_buffer(f"_rows{k}", torch.tensor(numbers, dtype=torch.int64), persistent=False)
-        self.scale: Tensor
-        self.register_buffer("scale", torch.tensor(self._scales()), persistent=False)
+        for k, places in enumerate(rows if path_weights else []):
+            self.register_buffer(f"_rows{k}", torch.tensor(places, dtype=torch.int64), persistent=False)
+        self.scale = tuple(self._scales())
 
     def _find_products(self) -> list[tuple[int, int, bool, tuple[int, int, int]]]:
         first, second, out = (functions.highest for functions in self._functions)
@@ -194,8 +194,9 @@ class GauntTensorProduct(torch.nn.Module):
         Raises:
             ShapeError: A shape, dtype or device does not fit.
         """
-        check_features("x", x, self.irreps_in1, self.scale, self._blocks[0])
-        check_features("y", y, self.irreps_in2, self.scale, self._blocks[1])
+        like = self.weight1 if self.path_weight is None else self.path_weight
+        check_features("x", x, self.irreps_in1, like, self._blocks[0])
+        check_features("y", y, self.irreps_in2, like, self._blocks[1])
         if self.layout == "mul_ir":
             x, y = to_ir_mul(x, self._blocks[0]), to_ir_mul(y, self._blocks[1])
         first = self._functions[0].coefficients(x, self.weight1)
@@ -210,7 +211,7 @@ class GauntTensorProduct(torch.nn.Module):
             )
             kind = -a * b if curl else a * b
             products[kind] = products[kind] + term if kind in products else term
-        scale = self.scale.unsqueeze(-1)
+        scale = numbers(self.scale, x).unsqueeze(-1)
         out = self._functions[2].columns(products, scale if self.weight_out is None else self.weight_out * scale)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks[2])
 

@@ -12,6 +12,7 @@ from equitools.groups import Irreps, parse_irreps
 from equitools.nn.gaunt import common_multiplicity, kind_of
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops import segment_gather, segment_sum, sphere_tables
+from equitools.ops.constants import numbers
 from equitools.ops.gaunt import gaunt_tensor_product
 from equitools.ops.gaunt_powers import MAX_GAUNT_POWER, gaunt_power_variance, gaunt_powers
 from equitools.ops.precision import full_precision
@@ -97,10 +98,9 @@ class GauntTensorProductConv(torch.nn.Module):
             / (2 * c + 1)
             for c in range(l3 + 1)
         ]
-        self.scale: Tensor
+        self.scale = tuple(1 / math.sqrt(v) for c, v in enumerate(variances) for _ in range(2 * c + 1))
         self.degree: Tensor
-        self.register_buffer("scale", _by_component([1 / math.sqrt(v) for v in variances]), persistent=False)
-        self.register_buffer("degree", _by_component(range(l2 + 1)), persistent=False)
+        self.register_buffer("degree", _degree_of_components(l2), persistent=False)
 
     @full_precision
     def forward(self, x: Tensor, edge_attr: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -131,7 +131,7 @@ class GauntTensorProductConv(torch.nn.Module):
         left = segment_gather(columns, sender).unflatten(-1, (-1, self.channels))
         by_degree = weight.unflatten(-1, (-1, self.channels)).index_select(1, self.degree)
         product = gaunt_tensor_product(left, edge_attr.unsqueeze(-1) * by_degree, self.lmax[2])
-        out = segment_sum(product, receiver, num_nodes) * self.scale.to(product.dtype).unsqueeze(-1)
+        out = segment_sum(product, receiver, num_nodes) * numbers(self.scale, product).unsqueeze(-1)
         return out.flatten(1) if self.layout == "ir_mul" else to_mul_ir(out.flatten(1), self._blocks_out)
 
     def from_hidden(
@@ -207,10 +207,9 @@ class GauntContraction(torch.nn.Module):
             # A power that does not reach a degree has nothing there to be scaled.
             variances = [gaunt_power_variance(self.lmax, power, l) if l <= power * self.lmax else 1.0 for l in degrees]
             scales.append([1 / math.sqrt(correlation * v) for v in variances])
-        self.scale: Tensor
+        self.scale = tuple(value for of_power in scales for value in of_power)
         self.degree: Tensor
-        self.register_buffer("scale", torch.tensor(scales).unsqueeze(-1), persistent=False)
-        self.register_buffer("degree", _by_component(degrees), persistent=False)
+        self.register_buffer("degree", _degree_of_components(self.lmax_out), persistent=False)
 
     @full_precision
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
@@ -218,8 +217,8 @@ class GauntContraction(torch.nn.Module):
         check_features("x", x, self.irreps_in, like=self.weights, blocks=self._blocks_in)
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
         powers = gaunt_powers(columns.unflatten(-1, (-1, self.channels)), self.correlation, self.lmax_out)
-        scaled = self.weights * self.scale.to(self.weights.dtype)
-        weight = scaled.index_select(2, self.degree).index_select(0, species)
+        scale = numbers(self.scale, self.weights).view(self.correlation, -1, 1)
+        weight = (self.weights * scale).index_select(2, self.degree).index_select(0, species)
         out = (powers * weight).sum(1).flatten(1)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)
 
@@ -228,6 +227,6 @@ class GauntContraction(torch.nn.Module):
         return f"'{self.irreps_in}' → '{self.irreps_out}', correlation {self.correlation}, {self.num_elements} species"
 
 
-def _by_component(of_degrees: object) -> Tensor:
-    """Return a tensor with the entry of its degree for every component."""
-    return torch.tensor([value for l, value in enumerate(of_degrees) for _ in range(2 * l + 1)])  # type: ignore[arg-type, var-annotated]
+def _degree_of_components(lmax: int) -> Tensor:
+    """Return the degree of every component."""
+    return torch.tensor([l for l in range(lmax + 1) for _ in range(2 * l + 1)])

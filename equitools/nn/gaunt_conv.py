@@ -12,6 +12,7 @@ from equitools.groups import Irreps, parse_irreps
 from equitools.nn.gaunt import Functions, common_multiplicity, kind_of, parity_of
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops import sphere_tables
+from equitools.ops.constants import numbers
 from equitools.ops.gaunt import MAX_GAUNT_DEGREE
 from equitools.ops.gaunt_conv import GAUNT_CONVOLUTION_METHODS, gaunt_convolution, gaunt_convolution_method
 from equitools.ops.precision import full_precision
@@ -101,8 +102,7 @@ class GauntConvolution(torch.nn.Module):
         self.weight_numel = (self.lmax_filter + 1) * self.filter_channels
         self.weight_in = torch.nn.Parameter(torch.ones(len(self.irreps_in), self.channels))
         self.weight_out = torch.nn.Parameter(torch.ones(len(self.irreps_out), self.channels))
-        self.scale: Tensor
-        self.register_buffer("scale", torch.tensor(scales), persistent=False)
+        self.scale = tuple(scales)
 
     def _variance(self, l: int, kind: int, odd: str | None = None) -> float:
         """Return 4π times the variance of an output component; 0 where it cannot be reached."""
@@ -171,7 +171,7 @@ class GauntConvolution(torch.nn.Module):
                     )
                     term = segment_sum(message, edge_index[1], num_nodes)
                     sums[out] = sums[out] + term if out in sums else term
-        columns = self._functions[1].columns(sums, self.weight_out * self.scale.unsqueeze(-1))
+        columns = self._functions[1].columns(sums, self.weight_out * numbers(self.scale, x).unsqueeze(-1))
         return columns if self.layout == "ir_mul" else to_mul_ir(columns, self._blocks[1])
 
     def extra_repr(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equitools.ops.tracing import constant_when_traced, mode_active
 
-__all__ = ["constants"]
+__all__ = ["constants", "numbers"]
 
 _made: dict[tuple[Any, ...], tuple[Tensor, ...]] = {}
 
@@ -44,3 +44,19 @@ def constants(
     if kept:
         _made[key] = tables
     return tables
+
+
+def numbers(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """Return numbers as a tensor of the dtype and on the device of another, rounded once.
+
+    A buffer would be rounded to float32 when a module is made, and stay so when the module becomes one of float64.
+
+    Args:
+        values: The numbers.
+        like: Says the dtype and the device.
+    """
+    return constants("constants", "_array", (values,), like.dtype, like.device)[0]
+
+
+def _array(values: tuple[float, ...]) -> np.ndarray:
+    return np.array(values)

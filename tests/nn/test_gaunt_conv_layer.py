@@ -87,7 +87,9 @@ def test_is_the_product_with_harmonics() -> None:
     x, vectors, weight = inputs(layer)
     with torch.no_grad():
         layer.weight_in.fill_(1.0)
-        layer.weight_out.copy_((1 / layer.scale)[:, None].expand_as(layer.weight_out))
+        layer.weight_out.copy_(
+            (1 / torch.tensor(layer.scale, dtype=layer.weight_out.dtype))[:, None].expand_as(layer.weight_out)
+        )
     harmonics = spherical_harmonics(2, vectors, normalization="integral")
     degree = [l for l in range(3) for _ in range(2 * l + 1)]
     filters = harmonics.unsqueeze(-1) * weight.view(EDGES, 3, 2)[:, degree]
