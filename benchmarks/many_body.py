@@ -96,19 +96,29 @@ def _task(task: str, module: Any, x: Any, species: Any) -> Callable[[], Any]:
     return {"forward": forward, "forward_backward": forward_backward, "double_backward": double_backward}[task]
 
 
-def measure(power: int, lmax: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one cell in a new process; without the contraction where that takes too long to make."""
+def measure(power: int, lmax: int, options: argparse.Namespace, least: int | None) -> dict[str, Any]:
+    """Run one cell in a new process; without the contraction where that takes too long to make.
+
+    Args:
+        power: ν.
+        lmax: L.
+        options: Of the command line.
+        least: A lower L with which the couplings of this ν took too long: then it is not tried.
+    """
     command = [sys.executable, __file__, "--cell", str(power), str(lmax), "--threads", str(options.threads)]
     command += ["--seconds", str(options.seconds), "--nodes", str(options.nodes), "--channels", str(options.channels)]
     row: dict[str, Any] = {"power": power, "lmax": lmax}
-    limit = options.build_seconds + 60 * options.seconds + 60
+    limit = options.build_seconds + 10 * options.seconds + 20
     try:
+        if least is not None:
+            raise subprocess.TimeoutExpired(command, limit)
         done = subprocess.run(
             [*command, "--side", "both"], check=True, cwd=ROOT, capture_output=True, text=True, timeout=limit
         )
         row["sides"] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        row["missing"] = f"the couplings were not made in {options.build_seconds:.0f} s"
+        where = "" if least is None else f" of L = {least}"
+        row["missing"] = f"the couplings{where} were not made in {options.build_seconds:.0f} s"
         done = subprocess.run([*command, "--side", SIDES[0]], check=True, cwd=ROOT, capture_output=True, text=True)
         row["sides"] = json.loads(done.stdout)
     for task in TASKS:
@@ -168,9 +178,12 @@ def main() -> None:
         power, lmax = (int(word) for word in options.only.split(","))
         cells, old = [(power, lmax)], load("many_body")
         rows = [row for row in (old["result"]["rows"] if old else []) if (row["power"], row["lmax"]) != (power, lmax)]
+    too_long: dict[int, int] = {}
     for power, lmax in cells:
-        rows.append(measure(power, lmax, options))
+        rows.append(measure(power, lmax, options, too_long.get(power)))
         row = rows[-1]
+        if "missing" in row:
+            too_long.setdefault(power, lmax)
         words = "  ".join(f"{task} {row['ratio'][task]:.2f}×" for task in row.get("ratio", ()))
         gaunt = row["sides"][SIDES[0]]["forward"]["median"]
         print(f"ν {power} L {lmax}: Gaunt powers {gaunt:8.2f} ms  {words or row.get('missing', '')}", flush=True)

@@ -147,7 +147,7 @@ class Run:
         with Team(self.team.threads, not options.no_install, options.device, keep_memory=True) as team:
             yield Run(self.session, team, self.problem)
 
-    def in_fresh_processes(self, measure: Callable[[Run], Any], keep_memory: bool = False, times: int = 3) -> None:
+    def in_fresh_processes(self, measure: Callable[[Run], Any], keep_memory: bool = False, times: int = 5) -> None:
         """Measure with several sets of new workers, and keep the medians over the sets.
 
         Where its pages lie decides, for as long as a process lives, how well its threads get on with each other: by up
