@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CompiledPotential", "compile_potential", "obstacle"]
 
-#: The weights of edges are kept for the backward up to this size; beyond it they are made twice.
+#: The weights that radial networks give are kept for the backward up to this size; beyond it they are made twice.
 _MOST_BYTES = 256 * 2**20
 #: Hidden layers of a radial network that the operation takes (csrc/core/radial_network_plan.h).
 _MOST_HIDDEN = 16
@@ -50,7 +50,7 @@ class _Program:
     numbers: list[int]
     cutoff: float
     scale: float
-    room: int  # of an edge: its weights in all layers, each path filled up to 16 channels; of tables, also slopes
+    room: int  # of an edge: its weights in all layers, each path filled up to 16 channels; with tables nothing
 
 
 def obstacle(potential: torch.nn.Module) -> str:
@@ -314,7 +314,9 @@ def _program(potential: Potential, tables: list[RadialTables]) -> _Program:
     tensors = [t.detach().contiguous().clone() for t in tensors]
     channels = -(-config.channels // 16) * 16
     paths = sum(len(block.conv.plan.paths) for block in net.interactions)  # type: ignore[union-attr, arg-type, misc]
-    room = paths * channels * (2 if tables else 1)
+    # A network's weights are dear: they are kept. Those of tables are read again in less time than it takes to write them
+    # down with their slopes and to fetch them: they go through memory, the tables stay in the cache.
+    room = 0 if tables else paths * channels
     return _Program(tensors, numbers, float(config.cutoff), math.sqrt(config.cutoff), room)
 
 

@@ -310,6 +310,9 @@ def test_bigger_and_smaller_systems_in_turn(make_graph, monkeypatch, radial):
     found = [fast(graph) for graph in graphs]
     for graph, outputs in zip(graphs, found, strict=True):
         assert_same(copy.deepcopy(fast)(graph), outputs, 0.0)
+    if radial == "tabulated":  # read twice, and never written down
+        assert fast._rooms == []
+        return
     room = fast._rooms[0]
     fast(graphs[0], forces=False)
     fast(graphs[0])
@@ -323,10 +326,9 @@ def test_bigger_and_smaller_systems_in_turn(make_graph, monkeypatch, radial):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("channels", [1, 8, 17])
-@pytest.mark.parametrize("radial", ["exact", "tabulated"])
-def test_workspace_is_used(make_graph, radial, dtype, channels):
+def test_workspace_is_used(make_graph, dtype, channels):
     """What `_workspace` gives is enough for the operation: filled with NaN before, all of what is read is written."""
-    fast, graph = compile_potential(make(dtype, channels=channels), radial), make_graph("molecule", dtype)
+    fast, graph = compile_potential(make(dtype, channels=channels)), make_graph("molecule", dtype)
     expected = fast(graph)
     needed = graph.num_edges * fast._program.room
     fast._rooms = [torch.full((needed,), torch.nan, dtype=dtype)]
