@@ -314,8 +314,8 @@ def _program(potential: Potential, tables: list[RadialTables]) -> _Program:
     tensors = [t.detach().contiguous().clone() for t in tensors]
     channels = -(-config.channels // 16) * 16
     paths = sum(len(block.conv.plan.paths) for block in net.interactions)  # type: ignore[union-attr, arg-type, misc]
-    # A network's weights are dear: they are kept. Those of tables are read again in less time than it takes to write them
-    # down with their slopes and to fetch them: they go through memory, the tables stay in the cache.
+    # A network's weights are dear: they are kept. Those of tables are read again in less time than it takes to write
+    # them down with their slopes and to fetch them: they go through memory, the tables stay in the cache.
     room = 0 if tables else paths * channels
     return _Program(tensors, numbers, float(config.cutoff), math.sqrt(config.cutoff), room)
 

@@ -7,17 +7,20 @@ import math
 import torch
 from torch import Tensor
 
-from equitools.errors import ConfigError, IrrepsError, ShapeError
+from equitools.errors import ConfigError, IrrepsError, ShapeError, UnknownNameError, nearest
 from equitools.groups import Irreps, parse_irreps
 from equitools.nn.gaunt import common_multiplicity, kind_of
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops import segment_gather, segment_sum, sphere_tables
 from equitools.ops.constants import numbers
 from equitools.ops.gaunt import gaunt_tensor_product
+from equitools.ops.gaunt_coupling import MAX_COUPLED_DEGREE, GauntCoupling
 from equitools.ops.gaunt_powers import MAX_GAUNT_POWER, gaunt_power_variance, gaunt_powers
 from equitools.ops.precision import full_precision
 
 __all__ = ["GauntContraction", "GauntTensorProductConv"]
+
+_CONVOLUTIONS = ("auto", "coupling", "product")
 
 
 def _functions(name: str, irreps: Irreps) -> int:
@@ -43,6 +46,9 @@ class GauntTensorProductConv(torch.nn.Module):
         irreps_edge: The edges' harmonics, 0e + 1o + 2e + ….
         irreps_out: What comes out, C × (0e + 1o + …).
         layout: Order of the columns of node features and output.
+        method: ``"product"``: a Gaunt product for each edge, then the sum. ``"coupling"``: as the compiled
+            Clebsch–Gordan convolution with tied weights, whose cost grows faster with the degrees, but which writes
+            nothing down for an edge. ``"auto"``: ``"coupling"`` up to degree 4.
 
     Attributes:
         irreps_out: As given.
@@ -50,9 +56,10 @@ class GauntTensorProductConv(torch.nn.Module):
 
     Raises:
         IrrepsError: The irreps are no functions, or their channels differ.
+        UnknownNameError: There is no such method.
 
     Properties:
-        equals_gaunt_tensor_product: the sum of `gaunt_tensor_product` over the edges of a node.
+        equals_gaunt_tensor_product: the sum of `gaunt_tensor_product` over the edges of a node, by both methods.
         equivariance: forward(D x, D Y) = D forward(x, Y), inversions included.
         unit_variance: independent inputs and weights of unit variance give, for one edge, outputs of unit variance.
 
@@ -60,19 +67,25 @@ class GauntTensorProductConv(torch.nn.Module):
     """
 
     def __init__(
-        self, irreps_in: Irreps | str, irreps_edge: Irreps | str, irreps_out: Irreps | str, layout: str = "mul_ir"
+        self,
+        irreps_in: Irreps | str,
+        irreps_edge: Irreps | str,
+        irreps_out: Irreps | str,
+        layout: str = "mul_ir",
+        method: str = "auto",
     ) -> None:
         super().__init__()
+        if method not in _CONVOLUTIONS:
+            raise UnknownNameError(
+                f"There is no method {method!r} of this convolution. {nearest(method, _CONVOLUTIONS)}"
+            )
         self.layout = check_layout(layout)
         self.irreps_in, self.irreps_edge = parse_irreps(irreps_in), parse_irreps(irreps_edge)
         self.irreps_out: Irreps = parse_irreps(irreps_out)
-        self.lmax = tuple(
-            _functions(name, irreps)
-            for name, irreps in (
-                ("irreps_in", self.irreps_in),
-                ("irreps_edge", self.irreps_edge),
-                ("irreps_out", self.irreps_out),
-            )
+        self.lmax = (
+            _functions("irreps_in", self.irreps_in),
+            _functions("irreps_edge", self.irreps_edge),
+            _functions("irreps_out", self.irreps_out),
         )
         self.channels = int(self.irreps_in[0].mul)
         if int(self.irreps_edge[0].mul) != 1 or int(self.irreps_out[0].mul) != self.channels:
@@ -98,7 +111,12 @@ class GauntTensorProductConv(torch.nn.Module):
             / (2 * c + 1)
             for c in range(l3 + 1)
         ]
-        self.scale = tuple(1 / math.sqrt(v) for c, v in enumerate(variances) for _ in range(2 * c + 1))
+        scales = tuple(1 / math.sqrt(v) for v in variances)
+        self.scale = tuple(scale for c, scale in enumerate(scales) for _ in range(2 * c + 1))
+        self.method = method
+        if method == "auto":
+            self.method = "coupling" if max(self.lmax) <= MAX_COUPLED_DEGREE else "product"
+        self.coupling = GauntCoupling(*self.lmax, self.channels, scales) if self.method == "coupling" else None
         self.degree: Tensor
         self.register_buffer("degree", _degree_of_components(l2), persistent=False)
 
@@ -127,18 +145,37 @@ class GauntTensorProductConv(torch.nn.Module):
                 f"weight must be [{len(edge_attr)}, {self.weight_numel}], the tensor given is {list(weight.shape)}."
             )
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
+        if self.coupling is not None:
+            return self._columns(self.coupling(columns, edge_attr, weight, edge_index, num_nodes))
         sender, receiver = edge_index
         left = segment_gather(columns, sender).unflatten(-1, (-1, self.channels))
         by_degree = weight.unflatten(-1, (-1, self.channels)).index_select(1, self.degree)
         product = gaunt_tensor_product(left, edge_attr.unsqueeze(-1) * by_degree, self.lmax[2])
-        out = segment_sum(product, receiver, num_nodes) * numbers(self.scale, product).unsqueeze(-1)
-        return out.flatten(1) if self.layout == "ir_mul" else to_mul_ir(out.flatten(1), self._blocks_out)
+        return self._columns(segment_sum(product, receiver, num_nodes) * numbers(self.scale, product).unsqueeze(-1))
 
+    @full_precision
     def from_hidden(
         self, x: Tensor, edge_attr: Tensor, hidden: Tensor, weight: Tensor, edge_index: Tensor, num_nodes: int
     ) -> Tensor:
         """Convolve with the weights ``hidden @ weight``, as `TensorProductConv.from_hidden`."""
-        return self.forward(x, edge_attr, hidden @ weight, edge_index, num_nodes)
+        if self.coupling is None:
+            return self.forward(x, edge_attr, hidden @ weight, edge_index, num_nodes)
+        check_features("x", x, self.irreps_in, blocks=self._blocks_in)
+        check_features("edge_attr", edge_attr, self.irreps_edge)
+        if weight.ndim != 2 or weight.shape[-1] != self.weight_numel:
+            raise ShapeError(
+                f"weight must be [{hidden.shape[-1]}, {self.weight_numel}], the tensor given is {list(weight.shape)}."
+            )
+        columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
+        return self._columns(self.coupling.from_hidden(columns, edge_attr, hidden, weight, edge_index, num_nodes))
+
+    def _columns(self, out: Tensor) -> Tensor:
+        """Return ``[N, components, C]`` as columns of the layout."""
+        return out.flatten(1) if self.layout == "ir_mul" else to_mul_ir(out.flatten(1), self._blocks_out)
+
+    def extra_repr(self) -> str:
+        """Return what the module's line in a printed model says."""
+        return f"'{self.irreps_in}' ⊗ '{self.irreps_edge}' → '{self.irreps_out}', {self.method}"
 
 
 class GauntContraction(torch.nn.Module):

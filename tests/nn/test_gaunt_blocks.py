@@ -42,8 +42,9 @@ def _seed() -> None:
 
 
 @pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
-def test_equals_gaunt_tensor_product(layout: str) -> None:
-    conv = GauntTensorProductConv(natural(6, 1), natural(1, 3), natural(6, 2), layout=layout).double()
+@pytest.mark.parametrize("method", ["coupling", "product"])
+def test_equals_gaunt_tensor_product(layout: str, method: str) -> None:
+    conv = GauntTensorProductConv(natural(6, 1), natural(1, 3), natural(6, 2), layout, method).double()
     x = torch.randn(NODES, conv.irreps_in.dim, dtype=torch.float64)
     y, index = edges(3)
     weight = torch.randn(EDGES, conv.weight_numel, dtype=torch.float64)
@@ -105,8 +106,32 @@ def test_unit_variance() -> None:
         assert 0.75 < float(part.square().mean()) < 1.3, l
 
 
-def test_gradients() -> None:
-    conv = GauntTensorProductConv(natural(2, 1), natural(1, 1), natural(2, 1), layout="ir_mul").double()
+@pytest.mark.parametrize(("l1", "lf", "l3"), [(0, 3, 3), (1, 3, 3), (3, 1, 4), (2, 2, 0), (4, 4, 4), (0, 0, 0)])
+def test_tied_paths_are_the_gaunt_product(l1: int, lf: int, l3: int) -> None:
+    """The convolution with tied weights, the products of edges, and the weights made from a hidden layer, are one."""
+    irreps = natural(3, l1), natural(1, lf), natural(3, l3)
+    coupling, product = (
+        GauntTensorProductConv(*irreps, "ir_mul", method).double() for method in ("coupling", "product")
+    )
+    assert coupling.weight_numel == product.weight_numel
+    x, (y, index) = torch.randn(NODES, coupling.irreps_in.dim, dtype=torch.float64), edges(lf)
+    hidden, last = (torch.randn(shape, dtype=torch.float64) for shape in ((EDGES, 5), (5, coupling.weight_numel)))
+    x, y, hidden, last = (t.requires_grad_() for t in (x, y, hidden, last))
+    found = [conv.from_hidden(x, y, hidden, last, index, NODES) for conv in (coupling, product)]
+    found.append(coupling(x, y, hidden @ last, index, NODES))
+    for other in found[1:]:
+        near(found[0], other, 1e-12)
+        slopes = (
+            torch.autograd.grad(out.square().sum(), (x, y, hidden, last), create_graph=True)
+            for out in (found[0], other)
+        )
+        for a, b in zip(*slopes, strict=True):
+            near(a, b, 1e-11)
+
+
+@pytest.mark.parametrize("method", ["coupling", "product"])
+def test_gradients(method: str) -> None:
+    conv = GauntTensorProductConv(natural(2, 1), natural(1, 1), natural(2, 1), "ir_mul", method).double()
     block = GauntContraction(natural(2, 1), natural(2, 1), 3, 2, layout="ir_mul").double()
     x, (y, index) = torch.randn(NODES, 8, dtype=torch.float64, requires_grad=True), edges(1)
     y.requires_grad_()
@@ -176,4 +201,10 @@ def test_bad_input() -> None:
         conv(x, y[:, :3], weight, index, NODES)
     with pytest.raises(GraphError):
         conv(x, y, weight, index + NODES, NODES)
+    with pytest.raises(ShapeError, match="weight must be"):
+        conv.from_hidden(x, y, weight, weight[:4, :3], index, NODES)
+    with pytest.raises(UnknownNameError, match="'product'"):
+        GauntTensorProductConv(natural(2, 1), natural(1, 1), natural(2, 1), method="produkt")
     assert conv(x, y[:0], weight[:0], index[:, :0], NODES).shape == (NODES, 8)
+    assert GauntTensorProductConv(natural(2, 5), natural(1, 1), natural(2, 1)).method == "product"
+    assert "coupling" in repr(conv)
