@@ -16,7 +16,7 @@ from equitools.ops.needed import needed
 from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.plan import SymmetricContractionPlan
 from equitools.ops.precision import full_precision
-from equitools.ops.tracing import tracing
+from equitools.ops.tracing import mode_active
 
 __all__ = ["symmetric_contraction", "symmetric_contraction_reference"]
 
@@ -139,7 +139,7 @@ def check_species(species: Tensor, rows: int, num_species: int) -> None:
         raise ShapeError(
             f"species must be int64 of shape [{rows}], the tensor given is {species.dtype} {list(species.shape)}."
         )
-    if tracing() or not species.numel():
+    if mode_active() or not species.numel():
         return  # the compiled kernel looks again; a branch on values would break the graph
     low, high = (int(t) for t in species.aminmax())
     if low < 0 or high >= num_species:
