@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from equitools.errors import IrrepsError, UnknownNameError
+from equitools.errors import IrrepsError, UnknownNameError, nearest
 from equitools.groups import Irreps, parse_irreps
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
-from equitools.ops import sphere_tables
+from equitools.ops import backend, sphere_tables
 from equitools.ops.constants import numbers
 from equitools.ops.gaunt import (
     GAUNT_METHODS,
@@ -78,7 +78,7 @@ class GauntTensorProduct(torch.nn.Module):
         super().__init__()
         if method not in GAUNT_METHODS:
             raise UnknownNameError(
-                f"There is no method {method!r} of the Gaunt product. Known: {', '.join(GAUNT_METHODS)}."
+                f"There is no method {method!r} of the Gaunt product. {nearest(method, GAUNT_METHODS)}"
             )
         if odd not in ("none", "curl"):
             raise UnknownNameError(f"odd must be 'none' or 'curl', not {odd!r}.")
@@ -226,9 +226,9 @@ class GauntTensorProduct(torch.nn.Module):
             return (self.method,) * len(self._products)
         if self.path_weight is not None:
             return ("sparse",) * len(self._products)
-        return tuple(
-            gaunt_method(*degrees, self.channels, rows, device, curl) for _, _, curl, degrees in self._products
-        )
+        found = [gaunt_method(*degrees, self.channels, rows, device, curl) for _, _, curl, degrees in self._products]
+        compiled = backend.compiled_on(device)
+        return tuple("grid" if method == "sparse" and not compiled else method for method in found)
 
     def extra_repr(self) -> str:
         """Return what the module's line in a printed model says."""

@@ -17,6 +17,7 @@ from equitools.ops.gaunt import gaunt_tensor_product
 from equitools.ops.gaunt_coupling import MAX_COUPLED_DEGREE, GauntCoupling
 from equitools.ops.gaunt_powers import MAX_GAUNT_POWER, gaunt_power_variance, gaunt_powers
 from equitools.ops.precision import full_precision
+from equitools.ops.symmetric_contraction import check_species
 
 __all__ = ["GauntContraction", "GauntTensorProductConv"]
 
@@ -30,7 +31,8 @@ def _functions(name: str, irreps: Irreps) -> int:
     if found != [(l, 1) for l in range(len(found))]:
         raise IrrepsError(
             f"{name} must be all degrees from 0 up, of the parity (-1)^l, such as '16x0e + 16x1o + 16x2e'; it is "
-            f"'{irreps}'. product='clebsch-gordan' takes any irreps."
+            f"'{irreps}'. TensorProductConv and SymmetricContraction (product='clebsch-gordan' of the blocks) take any "
+            "irreps."
         )
     return len(found) - 1
 
@@ -140,10 +142,22 @@ class GauntTensorProductConv(torch.nn.Module):
         """
         check_features("x", x, self.irreps_in, blocks=self._blocks_in)
         check_features("edge_attr", edge_attr, self.irreps_edge)
-        if weight.shape != (len(edge_attr), self.weight_numel):
+        edges = edge_attr.shape[0]
+        if x.ndim != 2 or edge_attr.ndim != 2 or edge_index.shape != (2, edges) or edge_index.dtype != torch.int64:
             raise ShapeError(
-                f"weight must be [{len(edge_attr)}, {self.weight_numel}], the tensor given is {list(weight.shape)}."
+                f"x must be [N, {self.irreps_in.dim}], edge_attr [E, {self.irreps_edge.dim}] and edge_index int64 "
+                f"[2, E]; they are {list(x.shape)}, {list(edge_attr.shape)} and {edge_index.dtype} "
+                f"{list(edge_index.shape)}."
             )
+        if weight.shape != (edges, self.weight_numel):
+            raise ShapeError(
+                f"weight must be [{edges}, {self.weight_numel}], the tensor given is {list(weight.shape)}."
+            )
+        for name, tensor in (("edge_attr", edge_attr), ("weight", weight)):
+            if tensor.dtype != x.dtype or tensor.device != x.device:
+                raise ShapeError(
+                    f"{name} is {tensor.dtype} on {tensor.device}, x is {x.dtype} on {x.device}; convert one of them."
+                )
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
         if self.coupling is not None:
             return self._columns(self.coupling(columns, edge_attr, weight, edge_index, num_nodes))
@@ -237,21 +251,29 @@ class GauntContraction(torch.nn.Module):
         self.irreps_out: Irreps = Irreps([(self.channels, ir) for _, ir in wanted])
         self.correlation, self.num_elements = int(correlation), int(num_elements)
         self._blocks_in, self._blocks_out = blocks_of(self.irreps_in), blocks_of(self.irreps_out)
-        degrees = range(self.lmax_out + 1)
+        degrees, powers = range(self.lmax_out + 1), range(1, correlation + 1)
         self.weights = torch.nn.Parameter(torch.randn(num_elements, correlation, len(degrees), self.channels))
-        scales = []
-        for power in range(1, correlation + 1):
-            # A power that does not reach a degree has nothing there to be scaled.
-            variances = [gaunt_power_variance(self.lmax, power, l) if l <= power * self.lmax else 1.0 for l in degrees]
-            scales.append([1 / math.sqrt(correlation * v) for v in variances])
-        self.scale = tuple(value for of_power in scales for value in of_power)
+        # Each degree is the sum of the powers that reach it; the others have nothing there to be scaled.
+        reaching = [sum(l <= power * self.lmax for power in powers) for l in degrees]
+        self.scale = tuple(
+            1 / math.sqrt(reaching[l] * gaunt_power_variance(self.lmax, power, l)) if l <= power * self.lmax else 1.0
+            for power in powers
+            for l in degrees
+        )
         self.degree: Tensor
         self.register_buffer("degree", _degree_of_components(self.lmax_out), persistent=False)
 
     @full_precision
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Map ``[N, irreps_in.dim]`` and species positions ``[N]`` to ``[N, irreps_out.dim]``."""
+        """Map ``[N, irreps_in.dim]`` and species positions ``[N]`` to ``[N, irreps_out.dim]``.
+
+        Raises:
+            ShapeError: A shape, dtype or device does not fit, or a species is out of range.
+        """
         check_features("x", x, self.irreps_in, like=self.weights, blocks=self._blocks_in)
+        if x.ndim != 2:
+            raise ShapeError(f"x must be [N, {self.irreps_in.dim}], the tensor given is {list(x.shape)}.")
+        check_species(species, x.shape[0], self.num_elements)
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
         powers = gaunt_powers(columns.unflatten(-1, (-1, self.channels)), self.correlation, self.lmax_out)
         scale = numbers(self.scale, self.weights).view(self.correlation, -1, 1)

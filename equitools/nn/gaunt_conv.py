@@ -16,7 +16,7 @@ from equitools.ops.constants import numbers
 from equitools.ops.gaunt import MAX_GAUNT_DEGREE
 from equitools.ops.gaunt_conv import GAUNT_CONVOLUTION_METHODS, gaunt_convolution, gaunt_convolution_method
 from equitools.ops.precision import full_precision
-from equitools.ops.segment import segment_sum
+from equitools.ops.segment import segment_gather, segment_sum
 from equitools.ops.so2 import EdgeFrames, edge_frames
 
 __all__ = ["GauntConvolution"]
@@ -162,7 +162,7 @@ class GauntConvolution(torch.nn.Module):
             frames = edge_frames(vectors, max(*self._functions[0].highest.values(), *highest.values()))
         sums: dict[int, Tensor] = {}
         for kind, function in given.items():
-            sent = function.index_select(0, edge_index[0])
+            sent = segment_gather(function, edge_index[0])
             for curl in (False, True) if self.odd == "curl" else (False,):
                 out = -kind if curl else kind
                 if out in highest:

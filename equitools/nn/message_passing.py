@@ -24,9 +24,7 @@ PRODUCTS = ("clebsch-gordan", "gaunt")
 def _check_product(product: str) -> bool:
     """Return whether it is the Gaunt product, or raise `UnknownNameError`."""
     if product not in PRODUCTS:
-        raise UnknownNameError(
-            f"There is no product {product!r}.{nearest(product, PRODUCTS)} Known: {', '.join(PRODUCTS)}."
-        )
+        raise UnknownNameError(f"There is no product {product!r}. {nearest(product, PRODUCTS)}")
     return product == "gaunt"
 
 

@@ -12,7 +12,7 @@ from equitools.errors import IrrepsError, ShapeError, UnknownNameError
 from equitools.groups import Irreps, parse_irreps
 from equitools.nn.layout import blocks_of, check_features, check_layout, to_ir_mul, to_mul_ir
 from equitools.ops.precision import full_precision
-from equitools.ops.segment import segment_sum
+from equitools.ops.segment import segment_gather, segment_sum
 from equitools.ops.so2 import MAX_FRAME_DEGREE, EdgeFrames, edge_frames
 from equitools.ops.so2_linear import by_degree, by_order, so2_linear
 from equitools.ops.so2_tables import polar_coupling
@@ -223,7 +223,7 @@ class SO2Convolution(torch.nn.Module):
                 f"{edge_index.dtype} {list(edge_index.shape)}."
             )
         columns = x if self.layout == "ir_mul" else to_ir_mul(x, self._blocks_in)
-        message = self._message(columns.index_select(0, edge_index[0]), edge, weight)
+        message = self._message(segment_gather(columns, edge_index[0]), edge, weight)
         out = segment_sum(message, edge_index[1], num_nodes)
         return out if self.layout == "ir_mul" else to_mul_ir(out, self._blocks_out)
 

@@ -29,6 +29,7 @@ __all__ = [
     "MatmulPrecisionWarning",
     "active_backend",
     "choose",
+    "compiled_on",
     "cpu_capability",
     "extension_loaded",
     "requested_backend",
@@ -318,6 +319,17 @@ def active_backend(tensor: torch.Tensor) -> str:
         ``"cpu"``, ``"cuda"`` or ``"reference"``.
     """
     return "reference" if requested_backend() == "reference" or _obstacle(tensor) else tensor.device.type
+
+
+def compiled_on(device: torch.device | str) -> bool:
+    """Return whether compiled kernels would run operations on a device now, without reporting anything.
+
+    Args:
+        device: Its type counts.
+    """
+    kind = torch.device(device).type
+    library = {"cpu": _extension, "cuda": _cuda}.get(kind)
+    return library is not None and library.loaded and requested_backend() != "reference"
 
 
 def status() -> list[BackendStatus]:

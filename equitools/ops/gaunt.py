@@ -20,17 +20,16 @@ from torch import Tensor
 
 from equitools.errors import ShapeError, UnknownNameError, nearest
 from equitools.ops import backend, gaunt_crossover, sparse_tables
-from equitools.ops.constants import constants
+from equitools.ops.gaunt_fourier import fourier_product
 from equitools.ops.needed import needed
 from equitools.ops.precision import full_precision
+from equitools.ops.sphere_functions import MAX_GAUNT_DEGREE, broadcast_channels, check_factors, lmax_of, table_of
 from equitools.ops.tracing import constant_when_traced, tracing
 
 __all__ = ["GAUNT_METHODS", "MAX_GAUNT_DEGREE", "gaunt_method", "gaunt_paths", "gaunt_power", "gaunt_tensor_product"]
 
 #: The ways of computing a product.
 GAUNT_METHODS = ("auto", "dense", "sparse", "fourier", "grid")
-#: Highest degree of a factor or a product.
-MAX_GAUNT_DEGREE = 32
 #: The methods that have a weight for each path.
 WEIGHTED_METHODS = ("dense", "sparse")
 
@@ -56,9 +55,9 @@ def gaunt_tensor_product(
             ``True``: of ``r̂·(∇A × ∇B)`` on the unit sphere, which are zero where the sum is even; for degree 1 it is
             √(3/4π) times the cross product.
         method: ``"dense"``: one contraction with the whole tensor, O(L⁶), the oracle. ``"sparse"``: its entries that
-            are not zero, compiled, O(L⁵). ``"fourier"``: the convolution of Fourier series on the torus (not with
-            ``curl``). ``"grid"``: values on Gauss–Legendre rings, compiled, O(L³). ``"auto"``: what `gaunt_method`
-            says.
+            are not zero, compiled, O(L⁵). ``"fourier"``: Fourier series on the torus, multiplied by fast transforms,
+            in plain torch, O(L³) (not with ``curl``). ``"grid"``: values on Gauss–Legendre rings, compiled, O(L³).
+            ``"auto"``: what `gaunt_method` says, or ``"grid"`` where that is ``"sparse"`` and it is not compiled.
         path_weight: ``[P]`` or ``[P, C]``, what each path of `gaunt_paths` is multiplied by; only by ``"dense"`` and
             ``"sparse"`` (``"auto"`` takes the latter). ``None``: all are 1.
 
@@ -79,21 +78,20 @@ def gaunt_tensor_product(
     Source: Luo, Chen and Krishnapriyan, ICLR 2024 (arXiv 2401.10216), eqs. 4–7 for the product and the Fourier method;
         Xie et al., ICML 2025 (arXiv 2506.13523) for the grid.
     """
-    lmax1, lmax2 = _degree("x", x), _degree("y", y)
+    lmax1, lmax2 = lmax_of("x", x), lmax_of("y", y)
     lmax3 = max(lmax1, lmax2) if lmax_out is None else int(lmax_out)
-    _check(x, y, lmax3)
+    check_factors(x, y, lmax3)
     if method not in GAUNT_METHODS:
-        raise UnknownNameError(
-            f"There is no method {method!r} of the Gaunt product.{nearest(method, GAUNT_METHODS)} "
-            f"Known: {', '.join(GAUNT_METHODS)}."
-        )
+        raise UnknownNameError(f"There is no method {method!r} of the Gaunt product. {nearest(method, GAUNT_METHODS)}")
     if method == "auto" and path_weight is not None:
         method = "sparse"
     if method == "auto":
-        channels = max(x.shape[-1], y.shape[-1])
+        channels = broadcast_channels(x.shape[-1], y.shape[-1])
         # A compiled graph serves any number of rows: then the choice must not depend on it.
         rows = None if tracing() else max(math.prod(x.shape[:-2]), math.prod(y.shape[:-2]))
         method = gaunt_method(lmax1, lmax2, lmax3, channels, rows, x.device, curl)
+        if method == "sparse" and not backend.compiled_on(x.device):
+            method = "grid"  # in plain torch the sparse product would write down a term for every entry
     if method == "fourier" and curl:
         raise UnknownNameError("The Fourier method has no curl product: take method='grid', 'sparse' or 'dense'.")
     if path_weight is not None:
@@ -103,11 +101,14 @@ def gaunt_tensor_product(
         x, y = x.expand(*lead, *x.shape[-2:]), y.expand(*lead, *y.shape[-2:])
     lead = x.shape[:-2]
     flat_x, flat_y = (t.reshape(math.prod(lead), *t.shape[-2:]) for t in (x, y))
+    reached = min(lmax3, lmax1 + lmax2)  # beyond there is nothing to be computed
     if path_weight is not None:
         weighted = _dense_weighted if method == "dense" else _sparse
-        out = weighted(flat_x, flat_y, lmax1, lmax2, lmax3, curl, path_weight)
+        out = weighted(flat_x, flat_y, lmax1, lmax2, reached, curl, path_weight)
     else:
-        out = _METHODS[method](flat_x, flat_y, lmax1, lmax2, lmax3, curl)
+        out = _METHODS[method](flat_x, flat_y, lmax1, lmax2, reached, curl)
+    if reached < lmax3:
+        out = torch.nn.functional.pad(out, (0, 0, 0, (lmax3 + 1) ** 2 - (reached + 1) ** 2))
     return out.reshape(*lead, *out.shape[1:])
 
 
@@ -136,19 +137,20 @@ def gaunt_method(
     """Return the method that ``"auto"`` takes: the fastest where the nearest case was measured.
 
     The table is `equitools.ops.gaunt_measured`; benchmarks/gaunt_crossover.py measures and writes it. Cases there have
-    three equal degrees; others take the mean of theirs. It is of the compiled kernels, also where they are not used.
+    three equal degrees; others take the mean of theirs. It is of the compiled kernels; where they are not used
+    ``"auto"`` takes ``"grid"`` in the place of ``"sparse"``, which in plain torch needs memory for every term.
 
     Args:
         lmax1: Highest degree of the first factor.
         lmax2: Of the second.
-        lmax3: Of the product.
+        lmax3: Of the product; what is beyond lmax1 + lmax2 costs nothing, and does not count.
         channels: Their number.
         rows: Their number; ``None``: not known, as where a graph is compiled for any number; 1 000 are taken.
         device: Its type counts.
         curl: As of `gaunt_tensor_product`.
     """
-    kind = torch.device(device).type
-    return gaunt_crossover.fastest((lmax1 + lmax2 + lmax3) / 3, channels, 1000 if rows is None else rows, kind, curl)
+    kind, degrees = torch.device(device).type, (lmax1, lmax2, min(lmax3, lmax1 + lmax2))
+    return gaunt_crossover.fastest(sum(degrees) / 3, channels, 1000 if rows is None else rows, kind, curl)
 
 
 def gaunt_power(x: Tensor, exponent: int, lmax_out: int | None = None, *, method: str = "auto") -> Tensor:
@@ -175,7 +177,7 @@ def gaunt_power(x: Tensor, exponent: int, lmax_out: int | None = None, *, method
     """
     if exponent < 1:
         raise ShapeError(f"The exponent of a power of a function must be 1 or more, it is {exponent}.")
-    lmax = _degree("x", x)
+    lmax = lmax_of("x", x)
     wanted = lmax if lmax_out is None else int(lmax_out)
     if exponent == 1:
         missing = (wanted + 1) ** 2 - x.shape[-2]
@@ -188,34 +190,6 @@ def gaunt_power(x: Tensor, exponent: int, lmax_out: int | None = None, *, method
     return gaunt_tensor_product(left, right, wanted, method=method)
 
 
-def _degree(name: str, x: Tensor) -> int:
-    """Return L of ``[..., (L+1)², C]``."""
-    components = x.shape[-2] if x.ndim >= 2 else -1
-    lmax = math.isqrt(max(components, 0)) - 1
-    if (lmax + 1) ** 2 != components or lmax < 0:
-        raise ShapeError(
-            f"{name} must hold the coefficients of all degrees up to one, [..., (L+1)², C], the tensor given is "
-            f"{list(x.shape)}."
-        )
-    return lmax
-
-
-def _check(x: Tensor, y: Tensor, lmax3: int) -> None:
-    for lmax in (_degree("x", x), _degree("y", y), lmax3):
-        if not 0 <= lmax <= MAX_GAUNT_DEGREE:
-            raise ShapeError(f"The Gaunt product has degrees 0 to {MAX_GAUNT_DEGREE}, {lmax} was asked for.")
-    if x.dtype not in (torch.float32, torch.float64) or x.dtype != y.dtype or x.device != y.device:
-        raise ShapeError(
-            "The factors of the Gaunt product must both be float32 or both float64, on one device; they are "
-            f"{x.dtype} on {x.device} and {y.dtype} on {y.device}. Its sums cancel: half precision would keep no digit."
-        )
-    if x.shape[-1] != y.shape[-1] and 1 not in (x.shape[-1], y.shape[-1]):
-        raise ShapeError(
-            f"The factors must have the same number of channels, or one of them one; they have {x.shape[-1]} and "
-            f"{y.shape[-1]}."
-        )
-
-
 def _check_weight(weight: Tensor, x: Tensor, y: Tensor, lmax3: int, curl: bool, method: str) -> Tensor:
     """Return the weights of the paths as ``[P, C or 1]``."""
     if method not in WEIGHTED_METHODS:
@@ -223,8 +197,8 @@ def _check_weight(weight: Tensor, x: Tensor, y: Tensor, lmax3: int, curl: bool, 
             f"The method {method!r} has no weights of paths: it computes all paths at once. Those that have are "
             f"method='sparse' and method='dense' (or 'auto')."
         )
-    paths = len(gaunt_paths(_degree("x", x), _degree("y", y), lmax3, curl))
-    channels = max(x.shape[-1], y.shape[-1])
+    paths = len(gaunt_paths(lmax_of("x", x), lmax_of("y", y), lmax3, curl))
+    channels = broadcast_channels(x.shape[-1], y.shape[-1])
     if weight.ndim not in (1, 2) or weight.shape[0] != paths or (weight.ndim == 2 and weight.shape[1] != channels):
         raise ShapeError(
             f"path_weight must be [{paths}] or [{paths}, {channels}], a weight for each path of gaunt_paths (and "
@@ -241,27 +215,21 @@ def _check_weight(weight: Tensor, x: Tensor, y: Tensor, lmax3: int, curl: bool, 
 # ---- methods: x [N, (L1+1)², C], y [N, (L2+1)², C] or one channel ---------------------------------------------------
 
 
-def _table(name: str, arguments: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return tables of `sphere_tables`, or with ``sparse_`` in front of `sparse_tables`, as tensors."""
-    module = "sparse_tables" if name.startswith("sparse_") else "sphere_tables"
-    return constants(module, name.removeprefix("sparse_"), arguments, dtype, device)
-
-
 def _dense(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:
-    (table,) = _table("dense", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
+    (table,) = table_of("dense", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
     pairs = x.unsqueeze(2) * y.unsqueeze(1)  # [N, (L1+1)², (L2+1)², C]
     return torch.einsum("abk,nabc->nkc", table, pairs)
 
 
 def _dense_weighted(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool, weight: Tensor) -> Tensor:
     """Return the product path by path."""
-    (table,) = _table("dense", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
+    (table,) = table_of("dense", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
     parts: list[list[Tensor]] = [[] for _ in range(lmax3 + 1)]
     for path, degrees in enumerate(gaunt_paths(lmax1, lmax2, lmax3, curl)):
         a, b, c = (slice(l * l, (l + 1) ** 2) for l in degrees)
         product = torch.einsum("abk,nabc->nkc", table[a, b, c], x[:, a].unsqueeze(2) * y[:, b].unsqueeze(1))
         parts[degrees[2]].append(weight[path] * product)
-    shape = x.shape[0], max(x.shape[2], y.shape[2])
+    shape = x.shape[0], broadcast_channels(x.shape[2], y.shape[2])
     return torch.cat(
         [sum(p[1:], p[0]) if p else x.new_zeros(shape[0], 2 * l + 1, shape[1]) for l, p in enumerate(parts)], 1
     )
@@ -272,40 +240,34 @@ def _sparse(
 ) -> Tensor:
     degrees = [lmax1, lmax2, lmax3]
     if backend.choose("sparse_product", x) == "reference":
-        first, second, third, value, path = _table("sparse_entries", (*degrees, int(curl)), x.dtype, x.device)
+        first, second, third, value, path = table_of("sparse_entries", (*degrees, int(curl)), x.dtype, x.device)
         terms = x.index_select(1, first) * y.index_select(1, second) * value[:, None]
         if weight is not None:
             terms = terms * weight.index_select(0, path)
         return terms.new_zeros(len(terms), (lmax3 + 1) ** 2, terms.shape[-1]).index_add(1, third, terms)
-    tables = _table("sparse_kernel_tables", (*degrees, int(curl)), x.dtype, x.device)
+    tables = table_of("sparse_kernel_tables", (*degrees, int(curl)), x.dtype, x.device)
     return torch.ops.equitools.sparse_product(x, y, weight, *tables, degrees, 2, int(curl))
 
 
-def _fourier(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:  # noqa: ARG001
-    dtype = torch.complex64 if x.dtype == torch.float32 else torch.complex128
-    size = 2 * (lmax1 + lmax2) + 1
-    spectra = []
-    for factor, lmax in ((x, lmax1), (y, lmax2)):
-        (series,) = _table("fourier", (lmax,), dtype, x.device)
-        planes = torch.einsum("uvk,nkc->ncuv", series, factor.to(dtype))
-        spectra.append(torch.fft.fft2(planes, s=(size, size)))
-    (back,) = _table("projection", (lmax3, lmax1 + lmax2), dtype, x.device)
-    return torch.einsum("kuv,ncuv->nkc", back, torch.fft.ifft2(spectra[0] * spectra[1])).real
+def _fourier(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:
+    if not tracing() and 0 in (*x.shape, *y.shape):
+        return _dense(x, y, lmax1, lmax2, lmax3, curl)  # libraries of transforms refuse to transform nothing
+    return fourier_product(x, y, lmax1, lmax2, lmax3)
 
 
 def _grid(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:
     if backend.choose("sphere_product", x) == "reference":
         return _grid_in_plain_torch(x, y, lmax1, lmax2, lmax3, curl)
-    (table,) = _table("kernel_table", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
+    (table,) = table_of("kernel_table", (lmax1, lmax2, lmax3, curl), x.dtype, x.device)
     return torch.ops.equitools.sphere_product(x, y, table, [lmax1, lmax2, lmax3], 0, 1, curl)
 
 
 def _grid_in_plain_torch(x: Tensor, y: Tensor, lmax1: int, lmax2: int, lmax3: int, curl: bool) -> Tensor:
     """Return the product by dense matrix products with the values of all harmonics on the grid."""
     degree = lmax1 + lmax2 + lmax3
-    first = _table("synthesis", (lmax1, degree), x.dtype, x.device)
-    second = _table("synthesis", (lmax2, degree), x.dtype, x.device)
-    (back,) = _table("analysis", (lmax3, degree), x.dtype, x.device)
+    first = table_of("synthesis", (lmax1, degree), x.dtype, x.device)
+    second = table_of("synthesis", (lmax2, degree), x.dtype, x.device)
+    (back,) = table_of("analysis", (lmax3, degree), x.dtype, x.device)
     if curl:
         values = (first[1] @ x) * (second[2] @ y) - (first[2] @ x) * (second[1] @ y)
     else:
@@ -329,7 +291,8 @@ def _register() -> None:
     ops, library, name = torch.ops.equitools, torch.library, "equitools::sphere_product"
 
     def shape(x: Tensor, y: Tensor, _table: Tensor, degrees: list[int], first: int, second: int, _curl: bool) -> Tensor:
-        return x.new_empty((x.shape[0], (degrees[3 - first - second] + 1) ** 2, max(x.shape[2], y.shape[2])))
+        channels = broadcast_channels(x.shape[2], y.shape[2])
+        return x.new_empty((x.shape[0], (degrees[3 - first - second] + 1) ** 2, channels))
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - torch names it
         ctx.save_for_backward(*inputs[:3])
@@ -347,7 +310,7 @@ def _register() -> None:
     def batched(info: Any, in_dims: tuple[int | None, ...], x: Tensor, y: Tensor, *rest: Any) -> tuple[Tensor, int]:
         x, y = _leading(info, in_dims, x, y)
         out = ops.sphere_product(x.flatten(0, 1), y.flatten(0, 1), *rest)
-        return out.unflatten(0, (info.batch_size, -1)), 0
+        return out.unflatten(0, (info.batch_size, x.shape[1])), 0
 
     library.register_fake(name, shape)
     library.register_autograd(name, backward, setup_context=save)
@@ -362,7 +325,7 @@ def _register_sparse() -> None:
         x: Tensor, y: Tensor, weight: Tensor | None, _0: Tensor, _1: Tensor, _2: Tensor, degrees: list[int],
         third: int, _sums: int,
     ) -> Tensor:  # fmt: skip
-        channels = max(x.shape[2], y.shape[2], 1 if weight is None else weight.shape[1])
+        channels = broadcast_channels(x.shape[2], y.shape[2], 1 if weight is None else weight.shape[1])
         return x.new_empty((x.shape[0], (degrees[third] + 1) ** 2, channels))
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
@@ -390,7 +353,7 @@ def _register_sparse() -> None:
             return _one_by_one(ops.sparse_product, info, in_dims, (x, y, weight), rest)
         x, y = _leading(info, in_dims, x, y)
         out = ops.sparse_product(x.flatten(0, 1), y.flatten(0, 1), weight, *rest)
-        return out.unflatten(0, (info.batch_size, -1)), 0
+        return out.unflatten(0, (info.batch_size, x.shape[1])), 0
 
     library.register_fake(name, shape)
     library.register_autograd(name, backward, setup_context=save)
@@ -401,7 +364,7 @@ def _register_sparse() -> None:
     def weights_shape(
         x: Tensor, y: Tensor, z: Tensor, _0: Tensor, _1: Tensor, _2: Tensor, degrees: list[int], sums: int
     ) -> Tensor:
-        channels = max(x.shape[2], y.shape[2], z.shape[2])
+        channels = broadcast_channels(x.shape[2], y.shape[2], z.shape[2])
         return x.new_empty((len(sparse_tables.paths(*degrees, sums)), channels))
 
     def weights_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

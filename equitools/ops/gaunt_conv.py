@@ -7,7 +7,6 @@ meridian.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor
 from equitools.errors import ShapeError, UnknownNameError, nearest
 from equitools.ops import backend
 from equitools.ops.constants import constants
-from equitools.ops.gaunt import MAX_GAUNT_DEGREE, gaunt_tensor_product
+from equitools.ops.gaunt import gaunt_tensor_product
 from equitools.ops.precision import full_precision
 from equitools.ops.so2 import EdgeFrames, degrees_from_pole, degrees_to_pole, edge_frames
+from equitools.ops.sphere_functions import MAX_GAUNT_DEGREE, lmax_of
 from equitools.ops.spherical_harmonics import ZERO_LENGTH, spherical_harmonics
 
 __all__ = ["GAUNT_CONVOLUTION_METHODS", "gaunt_convolution", "gaunt_convolution_method"]
@@ -72,7 +72,7 @@ def gaunt_convolution(
     Source: Luo, Chen and Krishnapriyan, ICLR 2024 (arXiv 2401.10216), section 3.3; for the frame Passaro and Zitnick,
         ICML 2023 (arXiv 2302.03655).
     """
-    lmax1 = math.isqrt(max(x.shape[-2], 1)) - 1 if x.ndim == 3 else -1
+    lmax1 = _check_form(x)
     lmax3 = lmax1 if lmax_out is None else int(lmax_out)
     _check(x, vectors, weight, lmax1, lmax3)
     if method not in GAUNT_CONVOLUTION_METHODS:
@@ -94,6 +94,11 @@ def gaunt_convolution(
         raise ShapeError(
             f"A Gaunt convolution needs frames with all orders, here up to {min(lmax1, lmax3)}; those given end at "
             f"{frames.mmax}."
+        )
+    if len(frames.blocks) <= max(lmax1, lmax3):
+        raise ShapeError(
+            f"A Gaunt convolution needs frames of the degrees of features and product, here up to "
+            f"{max(lmax1, lmax3)}; those given end at {len(frames.blocks) - 1}."
         )
     # Without a direction only degree 0 of the filter is left, which is the same in every frame.
     known = vectors.detach().abs().amax(-1) >= ZERO_LENGTH
@@ -121,12 +126,17 @@ def gaunt_convolution_method(x: Tensor) -> str:
     return "pole" if backend.choose("sphere_product", x) == "reference" else "grid"
 
 
-def _check(x: Tensor, vectors: Tensor, weight: Tensor, lmax1: int, lmax3: int) -> None:
-    if x.ndim != 3 or (lmax1 + 1) ** 2 != x.shape[1]:
+def _check_form(x: Tensor) -> int:
+    """Return L of ``[E, (L+1)², C]``."""
+    if x.ndim != 3:
         raise ShapeError(
             f"x must hold the coefficients of all degrees up to one, [E, (L+1)², C], the tensor given is "
             f"{list(x.shape)}."
         )
+    return lmax_of("x", x)
+
+
+def _check(x: Tensor, vectors: Tensor, weight: Tensor, lmax1: int, lmax3: int) -> None:
     edges, channels = x.shape[0], x.shape[2]
     if vectors.shape != (edges, 3):
         raise ShapeError(f"vectors must be [{edges}, 3] as x has {edges} rows; they are {list(vectors.shape)}.")

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.ops import backend
-from equitools.ops.gaunt import _check, _degree, _table
 from equitools.ops.needed import needed
 from equitools.ops.precision import full_precision
+from equitools.ops.sphere_functions import check_factors, lmax_of, table_of
 
 __all__ = ["MAX_GAUNT_POWER", "gaunt_power_variance", "gaunt_powers"]
 
@@ -45,17 +45,17 @@ def gaunt_powers(x: Tensor, correlation: int, lmax_out: int | None = None) -> Te
     Source: Luo, Chen and Krishnapriyan, ICLR 2024 (arXiv 2401.10216), section 3.3, with the grid of Xie et al.
         (arXiv 2506.13523) in the place of the torus.
     """
-    lmax = _degree("x", x)
+    lmax = lmax_of("x", x)
     wanted = lmax if lmax_out is None else int(lmax_out)
     if not 1 <= correlation <= MAX_GAUNT_POWER:
         raise ShapeError(f"There are Gaunt powers 1 to {MAX_GAUNT_POWER}, {correlation} was asked for.")
-    _check(x, x, wanted)
+    check_factors(x, x, wanted)
     flat = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])  # -1 could not be told where there are no channels
     if backend.choose("sphere_powers", x) == "reference":
         out = _in_plain_torch(flat, correlation, lmax, wanted)
     else:
         degree = correlation * lmax + wanted
-        (table,) = _table("kernel_table", (lmax, wanted, 0, False, degree), x.dtype, x.device)
+        (table,) = table_of("kernel_table", (lmax, wanted, 0, False, degree), x.dtype, x.device)
         nothing = flat.new_empty((0, *flat.shape))
         out = torch.ops.equitools.sphere_powers(flat, nothing, table, [lmax, wanted], correlation)
     return out.reshape(*x.shape[:-2], *out.shape[1:])
@@ -64,8 +64,8 @@ def gaunt_powers(x: Tensor, correlation: int, lmax_out: int | None = None) -> Te
 def _in_plain_torch(x: Tensor, correlation: int, lmax: int, wanted: int) -> Tensor:
     """Return the same by dense matrix products with the values of all harmonics on the grid."""
     degree = correlation * lmax + wanted
-    values = _table("synthesis", (lmax, degree), x.dtype, x.device)[0] @ x
-    (back,) = _table("analysis", (wanted, degree), x.dtype, x.device)
+    values = table_of("synthesis", (lmax, degree), x.dtype, x.device)[0] @ x
+    (back,) = table_of("analysis", (wanted, degree), x.dtype, x.device)
     powers = [values]
     for _ in range(correlation - 1):
         powers.append(powers[-1] * values)

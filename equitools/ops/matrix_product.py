@@ -19,6 +19,7 @@ from equitools.errors import ShapeError
 from equitools.groups.su2 import real_coupling
 from equitools.ops.constants import constants
 from equitools.ops.precision import full_precision
+from equitools.ops.sphere_functions import lmax_of
 
 __all__ = ["matrix_product"]
 
@@ -57,7 +58,7 @@ def matrix_product(x: Tensor, y: Tensor, lmax_out: int | None = None, *, j: int 
     Source: Xie et al., ICML 2025 (arXiv 2506.13523), for its use in networks; the limit of large j: Hoppe, MIT thesis
         (1982), and Madore, Class. Quantum Grav. 9, 69 (1992).
     """
-    lmax1, lmax2 = _degree("x", x), _degree("y", y)
+    lmax1, lmax2 = lmax_of("x", x), lmax_of("y", y)
     lmax3 = max(lmax1, lmax2) if lmax_out is None else int(lmax_out)
     highest = max(lmax1, lmax2, lmax3)
     size = (highest + 1) // 2 if j is None else j
@@ -82,18 +83,6 @@ def matrix_product(x: Tensor, y: Tensor, lmax_out: int | None = None, *, j: int 
     back = table[: (lmax3 + 1) ** 2] * (4 * math.pi / (2 * size + 1))
     there, reverse = (torch.einsum("kab,...cab->...kc", back, product) for product in (left @ right, right @ left))
     return (there + reverse) / 2, math.sqrt(size * (size + 1)) * (there - reverse)
-
-
-def _degree(name: str, x: Tensor) -> int:
-    """Return L of ``[..., (L+1)², C]``."""
-    components = x.shape[-2] if x.ndim >= 2 else 0
-    lmax = math.isqrt(components) - 1
-    if (lmax + 1) ** 2 != components or lmax < 0:
-        raise ShapeError(
-            f"{name} must hold the coefficients of all degrees up to one, [..., (L+1)², C], the tensor given is "
-            f"{list(x.shape)}."
-        )
-    return lmax
 
 
 @functools.cache

@@ -221,6 +221,11 @@ def degrees_to_pole(x: Tensor, frames: EdgeFrames) -> list[Tensor]:
 
 def degrees_from_pole(parts: Sequence[Tensor], frames: EdgeFrames) -> Tensor:
     """Do what `rotate_from_pole` does with one tensor for each degree."""
+    if len(parts) > len(frames.blocks):
+        raise ShapeError(
+            f"The frames have degrees up to {len(frames.blocks) - 1}, the features up to {len(parts) - 1}: make the "
+            "frames with a higher lmax."
+        )
     return torch.cat([torch.bmm(block.mT, part) for block, part in zip(frames.blocks, parts, strict=False)], 1)
 
 

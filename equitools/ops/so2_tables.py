@@ -9,10 +9,8 @@ import functools
 import math
 
 import numpy as np
-import torch
 
 from equitools.groups.su2 import real_coupling
-from equitools.groups.wigner import wigner_D
 from equitools.ops.sphere_tables import dense, legendre
 
 __all__: list[str] = []
@@ -26,10 +24,17 @@ def rows_of(l: int, mmax: int) -> range:
     return range(l - reach, l + reach + 1)
 
 
+@functools.cache
 def _turned(l: int, axis: str) -> Array:
     """Return the matrix of the rotation that takes +y to +x (about z) or to +z (about x), by a quarter of a turn."""
     about = {"x": [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "z": [[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]}
-    return wigner_D(l, torch.tensor(about[axis], dtype=torch.float64)).numpy()
+    rotation = np.array(about[axis])
+    if l < 2:
+        return rotation if l else np.ones((1, 1))
+    # The step of groups.wigner_D, without torch: a tracer would hand out tensors that hold no numbers.
+    coupling = real_coupling(l - 1, 1, l)
+    before = _turned(l - 1, axis)
+    return (2 * l + 1) * np.einsum("abm,ac,bd,cdn->mn", coupling, before, rotation, coupling, optimize=True)
 
 
 @functools.cache

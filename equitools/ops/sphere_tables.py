@@ -147,33 +147,51 @@ def dense(lmax1: int, lmax2: int, lmax3: int, odd: bool) -> Array:
     return table
 
 
-@functools.cache
-def fourier(lmax: int) -> Array:
-    """Return the harmonics as trigonometric polynomials of both angles: ``[u, v, (lmax+1)²]`` complex.
+def fast_length(least: int) -> int:
+    """Return the next number without a prime factor above 5: transforms of that length are fast."""
+    length = least
+    while True:
+        rest = length
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1
 
-    ``Y_{lm}(θ, φ) = Σ_u Σ_v c[u + lmax, v + lmax] exp(i(uθ + vφ))``, the sphere covered twice by the torus; only v = ±m
-    is not zero.
+
+@functools.cache
+def fourier(lmax: int, count: int) -> tuple[Array, Array]:
+    """Return what makes Fourier series in θ, one for each order in φ, of coefficients of a function A.
+
+    The series are of ``A(θ, −π/2 − φ)``, which makes the numbers real and the same for the real and the imaginary part:
+    order m is ``Σ_u exp(iuθ) Σ_l c[m, l, u] (a_{l,m} + i a_{l,−m})``, of which the values are the sum of order 0, the
+    others, and the conjugates of the others. The torus covers the sphere twice: θ goes from 0 to 2π.
+
+    Args:
+        lmax: Highest degree.
+        count: Number of frequencies u, at least 2·lmax + 1, in the order of fast transforms.
+
+    Returns:
+        ``[2·(lmax+1), lmax+1, count]``: by order, and for each its real and its imaginary part; by degree; by u. And
+        the components that are multiplied, in the order of the first two; where there is none (l < m), it is by 0.
 
     Source: Luo, Chen and Krishnapriyan, ICLR 2024 (arXiv 2401.10216), eq. 5.
     """
-    count = 4 * lmax + 4  # more points than a trigonometric polynomial of degree lmax needs; none is a pole
-    theta = 2 * math.pi * (np.arange(count) + 0.5) / count
+    points = 4 * lmax + 4  # more than a trigonometric polynomial of degree lmax needs; none is a pole
+    theta = 2 * math.pi * (np.arange(points) + 0.5) / points
     value = _legendre_around(lmax, theta)  # [m, l, n]
-    size = 2 * lmax + 1
-    waves = np.exp(-1j * np.outer(np.arange(-lmax, lmax + 1), theta)) / count
-    table = np.zeros((size, size, (lmax + 1) ** 2), dtype=np.complex128)
-    for l in range(lmax + 1):
-        for m in range(-l, l + 1):
-            k, order = l * l + l + m, abs(m)
-            along = waves @ value[order, l]
-            if m == 0:
-                table[:, lmax, k] = along
-            elif m > 0:
-                table[:, lmax + order, k] = table[:, lmax - order, k] = along / 2
-            else:
-                table[:, lmax + order, k] = along / 2j
-                table[:, lmax - order, k] = -along / 2j
-    return table
+    frequencies = np.arange(-lmax, lmax + 1)
+    waves = np.exp(-1j * np.outer(theta, frequencies)) / points
+    table = np.zeros((lmax + 1, 2, lmax + 1, count))
+    places = np.zeros((lmax + 1, 2, lmax + 1), dtype=np.int64)
+    for m in range(lmax + 1):
+        half = 1.0 if m == 0 else 0.5
+        for part in range(2 if m else 1):  # order 0 is real
+            table[m, part][:, frequencies] = half * (value[m] @ waves * 1j**m).real
+            for l in range(m, lmax + 1):
+                places[m, part, l] = l * l + l + (-m if part else m)
+    return table.reshape(-1, lmax + 1, count), places.ravel()
 
 
 def _legendre_around(lmax: int, theta: Array) -> Array:
@@ -184,29 +202,29 @@ def _legendre_around(lmax: int, theta: Array) -> Array:
 
 
 @functools.cache
-def projection(lmax: int, size: int) -> Array:
-    """Return what makes coefficients of a trigonometric polynomial of degree ``size``: ``[(lmax+1)², u, v]`` complex.
+def projection(lmax: int, size: int) -> tuple[Array, Array]:
+    """Return what makes coefficients of series as `fourier` makes them, of frequencies up to ``size``.
 
-    ``∫ exp(i(uθ + vφ)) Y_{lm} sin θ dθ dφ``; with ``sin θ = (e^{iθ} − e^{−iθ}) / 2i`` the integral over θ is one of
-    exponentials from 0 to π.
+    Order m of a function on the sphere is even in θ for even m, and odd for odd m: the frequencies u ≥ 0 say all, and
+    the integral with ``P_lm sin θ`` is that of a polynomial in cos θ.
+
+    Returns:
+        ``[2·(lmax+1), lmax+1, size+1]``: by order, and for each its real and its imaginary part; by degree; by u. And
+        where among the first two each component of the result stands.
 
     Source: the same, eq. 7.
     """
-    table = fourier(lmax)
-    u = np.arange(-size, size + 1)
-    q = np.arange(-lmax, lmax + 1)
-
-    def integral(n: Array) -> Array:  # of e^{inθ} from 0 to π
-        safe = np.where(n == 0, 1, n)
-        return np.where(n == 0, math.pi, (np.exp(1j * math.pi * n) - 1) / (1j * safe))
-
-    n = u[:, None] + q[None, :]
-    kernel = (integral(n + 1) - integral(n - 1)) / 2j  # [u, q]
-    along = np.einsum("uq,qvk->kuv", kernel, table) * 2 * math.pi  # by e^{ivφ} of the harmonic
-    out = np.zeros(((lmax + 1) ** 2, 2 * size + 1, 2 * size + 1), dtype=np.complex128)
-    for v in range(-lmax, lmax + 1):
-        out[:, :, size - v] = along[:, :, lmax + v]  # the other factor has the opposite v
-    return out
+    cosine, weight = np.polynomial.legendre.leggauss((lmax + size) // 2 + 1)
+    value, _, _ = legendre(lmax, cosine)
+    angles = np.outer(np.arccos(cosine), np.arange(size + 1))
+    table = np.zeros((lmax + 1, 2, lmax + 1, size + 1))
+    for m in range(lmax + 1):
+        waves = 2j * np.sin(angles) if m % 2 else 2.0 * np.cos(angles)  # of the frequencies u and −u together
+        if m % 2 == 0:
+            waves[:, 0] = 1.0
+        table[m, : 2 if m else 1] = (2 * math.pi * (value[m] * weight) @ waves * (-1j) ** m).real
+    places = [(2 * abs(m) + (m < 0)) * (lmax + 1) + l for l in range(lmax + 1) for m in range(-l, l + 1)]
+    return table.reshape(-1, lmax + 1, size + 1), np.array(places)
 
 
 # ---- for the kernels ------------------------------------------------------------------------------------------------

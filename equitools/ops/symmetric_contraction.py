@@ -16,7 +16,7 @@ from equitools.ops.needed import needed
 from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.plan import SymmetricContractionPlan
 from equitools.ops.precision import full_precision
-from equitools.ops.tracing import tracing
+from equitools.ops.tracing import mode_active
 
 __all__ = ["symmetric_contraction", "symmetric_contraction_reference"]
 
@@ -121,11 +121,25 @@ def _check(plan: SymmetricContractionPlan, x: Tensor, weights: Sequence[Sequence
                     f"A weight of the symmetric contraction must be {x.dtype} [{num_species}, {paths}, {x.shape[2]}], "
                     f"the tensor given is {w.dtype} {list(w.shape)}."
                 )
-    if species.shape != x.shape[:1] or species.dtype != torch.int64:
+    check_species(species, x.shape[0], num_species)
+
+
+def check_species(species: Tensor, rows: int, num_species: int) -> None:
+    """Look whether every row has a species; where values cannot be seen, its form only.
+
+    Args:
+        species: ``[N]`` int64, 0 … S−1.
+        rows: N.
+        num_species: S.
+
+    Raises:
+        ShapeError: The tensor has another shape or dtype, or a species is out of range.
+    """
+    if species.shape != (rows,) or species.dtype != torch.int64:
         raise ShapeError(
-            f"species must be int64 of shape [{x.shape[0]}], the tensor given is {species.dtype} {list(species.shape)}."
+            f"species must be int64 of shape [{rows}], the tensor given is {species.dtype} {list(species.shape)}."
         )
-    if tracing() or not species.numel():
+    if mode_active() or not species.numel():
         return  # the compiled kernel looks again; a branch on values would break the graph
     low, high = (int(t) for t in species.aminmax())
     if low < 0 or high >= num_species:

@@ -68,7 +68,7 @@ def test_equals_gaunt_powers() -> None:
     for v in range(1, 4):
         power = gaunt_power(columns, v, 1, method="dense")
         for l in range(2):
-            scale = (3 * gaunt_power_variance(2, v, l)) ** -0.5
+            scale = (3 * gaunt_power_variance(2, v, l)) ** -0.5  # all three powers reach both degrees
             part = slice(l * l, (l + 1) ** 2)
             wanted[:, part] += power[:, part] * scale * block.weights[species, v - 1, l].unsqueeze(1)
     near(to_ir_mul(block(x, species), block.irreps_out).view(NODES, 4, 4), wanted, 1e-12)
@@ -103,6 +103,11 @@ def test_unit_variance() -> None:
     x = torch.randn(2000, block.irreps_in.dim)
     out = block(x, torch.randint(0, 4, (2000,)))
     for l, part in enumerate(out.split([200 * (2 * l + 1) for l in range(3)], 1)):
+        assert 0.75 < float(part.square().mean()) < 1.3, l
+    # Degree 2 has two powers that reach it, degree 3 one.
+    block = GauntContraction(natural(400, 1), natural(400, 3), 3, 4, layout="ir_mul")
+    out = block(torch.randn(2000, block.irreps_in.dim), torch.randint(0, 4, (2000,)))
+    for l, part in enumerate(out.split([400 * (2 * l + 1) for l in range(4)], 1)):
         assert 0.75 < float(part.square().mean()) < 1.3, l
 
 
@@ -170,14 +175,14 @@ def test_blocks_take_either_product() -> None:
     for kind in interaction:
         message = interaction[kind](x, y.float(), torch.randn(EDGES, 8), index)
         assert product[kind](message, torch.zeros(NODES, dtype=torch.int64), x).shape == (NODES, 16)
-    with pytest.raises(UnknownNameError, match="Known: clebsch-gordan, gaunt"):
+    with pytest.raises(UnknownNameError, match=r"'gunt'. Did you mean 'gaunt'\? Known: clebsch-gordan, gaunt\.$"):
         ProductBlock(natural(4, 2), natural(4, 1), 3, 2, product="gunt")
     with pytest.raises(UnknownNameError, match="Known: clebsch-gordan, gaunt"):
         InteractionBlock(natural(4, 1), natural(1, 2), natural(4, 2), 8, (16,), product="cg")
 
 
 def test_bad_input() -> None:
-    with pytest.raises(IrrepsError, match=r"parity \(-1\)\^l.*product='clebsch-gordan'"):
+    with pytest.raises(IrrepsError, match=r"parity \(-1\)\^l.*SymmetricContraction"):
         GauntContraction("4x0e+4x1e", natural(4, 1), 2, 1)
     with pytest.raises(IrrepsError, match="all degrees from 0 up"):
         GauntTensorProductConv("4x0e+4x2e", natural(1, 1), natural(4, 1))
@@ -201,6 +206,15 @@ def test_bad_input() -> None:
         conv(x, y[:, :3], weight, index, NODES)
     with pytest.raises(GraphError):
         conv(x, y, weight, index + NODES, NODES)
+    with pytest.raises(GraphError):
+        conv(x, y, weight, index - NODES, NODES)
+    for wrong in (index.int(), index[0], index[:, :-1], index[:, :1]):
+        with pytest.raises(ShapeError, match=r"edge_index int64 \[2, E\]"):
+            conv(x, y, weight, wrong, NODES)
+    with pytest.raises(ShapeError, match=r"weight is torch\.float32"):
+        conv(x, y, weight.float(), index, NODES)
+    with pytest.raises(ShapeError, match=r"edge_attr is torch\.float32"):
+        conv(x, y.float(), weight, index, NODES)
     with pytest.raises(ShapeError, match="weight must be"):
         conv.from_hidden(x, y, weight, weight[:4, :3], index, NODES)
     with pytest.raises(UnknownNameError, match="'product'"):
@@ -208,3 +222,18 @@ def test_bad_input() -> None:
     assert conv(x, y[:0], weight[:0], index[:, :0], NODES).shape == (NODES, 8)
     assert GauntTensorProductConv(natural(2, 5), natural(1, 1), natural(2, 1)).method == "product"
     assert "coupling" in repr(conv)
+
+
+@pytest.mark.parametrize("kind", [GauntContraction, SymmetricContraction])
+def test_bad_species(kind: type) -> None:
+    """Both contractions look in the same way: one species for many rows must not be broadcast."""
+    block = kind(natural(2, 1), natural(2, 1), 2, 2).double()
+    x, species = torch.randn(NODES, 8, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
+    assert block(x, species).shape == (NODES, 8)
+    for wrong in (species[:1], species[:, None], species.int(), species.double()):
+        with pytest.raises(ShapeError, match=r"int64 of shape \[5\]"):
+            block(x, wrong)
+    for wrong in (species + 1, species - 1):
+        with pytest.raises(ShapeError, match="must lie in 0 … 1"):
+            block(x, wrong)
+    assert block(x[:0], species[:0]).shape == (0, 8)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from equitools.errors import IrrepsError, ShapeError, UnknownNameError
+from equitools.errors import GraphError, IrrepsError, ShapeError, UnknownNameError
 from equitools.groups import irreps_matrix, random_rotation
 from equitools.nn import GauntConvolution
-from equitools.ops import gaunt_tensor_product, segment_sum, spherical_harmonics
+from equitools.ops import edge_frames, gaunt_tensor_product, segment_sum, spherical_harmonics
 
 NODES, EDGES = 5, 9
 
@@ -121,6 +121,20 @@ def test_gradients() -> None:
     assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in layer.parameters())
 
 
+@pytest.mark.parametrize("irreps_out", [None, "4x0e+4x1o", "4x2e+4x3o"])
+def test_frames_are_shared(irreps_out: str | None) -> None:
+    layer = GauntConvolution("4x0e+4x1o+4x2e", 2, irreps_out, method="pole").double()
+    index, vectors = graph()
+    x, vectors, weight = inputs(layer)
+    plain = layer(x, vectors, weight, index, NODES)
+    for lmax in (3, 5):
+        near(layer(x, vectors, weight, index, NODES, frames=edge_frames(vectors, lmax)), plain, 1e-12)
+    with pytest.raises(ShapeError, match="end at 1"):
+        layer(x, vectors, weight, index, NODES, frames=edge_frames(vectors, 1))
+    with pytest.raises(ShapeError, match="frames of 4 edges"):
+        layer(x, vectors, weight, index, NODES, frames=edge_frames(vectors[:4], 3))
+
+
 def test_bad_input() -> None:
     with pytest.raises(IrrepsError, match=r"reach 1e.*odd='curl'"):
         GauntConvolution("4x1o", 1, "4x1e")
@@ -145,3 +159,8 @@ def test_bad_input() -> None:
         layer(x, vectors, torch.ones(9, 8), index.int(), NODES)
     with pytest.raises(ShapeError, match="vectors must be"):
         layer(x, vectors[:4], torch.ones(9, 8), index, NODES)
+    for sender in (NODES, -1):
+        wrong = index.clone()
+        wrong[0, 3] = sender
+        with pytest.raises(GraphError, match=f"0 to {NODES - 1}"):
+            layer(x, vectors, torch.ones(9, 8), wrong, NODES)

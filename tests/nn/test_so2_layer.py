@@ -264,6 +264,11 @@ def test_bad_input() -> None:
         layer(x, vectors, index[0], NODES)
     with pytest.raises(GraphError):
         layer(x, vectors, index, 2)
+    for sender in (NODES, -1):
+        wrong = index.clone()
+        wrong[0, 3] = sender
+        with pytest.raises(GraphError, match=f"0 to {NODES - 1}"):
+            layer(x, vectors, wrong, NODES)
     with pytest.raises(ShapeError, match="no path"):
         layer.set_path_weights({(0, 2, 0): torch.ones(4, 4)})
     with pytest.raises(ShapeError, match=r"must be \[4, 4\]"):

@@ -168,6 +168,9 @@ def test_frames_are_shared() -> None:
     near(gaunt_convolution(x, edges(), weight, 2, method="pole", frames=edge_frames(edges(), 3, 2)), exact, 1e-13)
     with pytest.raises(ShapeError, match="end at 1"):
         gaunt_convolution(x, edges(), weight, 2, method="pole", frames=edge_frames(edges(), 3, 1))
+    for few, lmax_out in ((2, 2), (3, 4)):  # too few degrees for the features, and for the product
+        with pytest.raises(ShapeError, match=f"up to {max(3, lmax_out)}; those given end at {few}"):
+            gaunt_convolution(x, edges(), weight, lmax_out, method="pole", frames=edge_frames(edges(), few))
 
 
 def test_rows_of_any_number_and_strides() -> None:

@@ -144,12 +144,12 @@ def test_compilers() -> None:
 
 @pytest.mark.skipif(not hasattr(torch.ops.equitools, "sphere_powers"), reason="the extension is not built")
 def test_opcheck() -> None:
-    from equitools.ops.gaunt import _table
+    from equitools.ops.sphere_functions import table_of
 
     x = function(2, rows=2, channels=3).requires_grad_()
     others = function(2, rows=2, channels=6).reshape(2, 9, 2, 3).movedim(2, 0).contiguous().requires_grad_()
     g = function(1, rows=2, channels=9).reshape(2, 4, 3, 3).movedim(2, 1).contiguous().requires_grad_()
-    (table,) = _table("kernel_table", (2, 1, 0, False, 7), x.dtype, x.device)
+    (table,) = table_of("kernel_table", (2, 1, 0, False, 7), x.dtype, x.device)
     for rest in (others, others[:0].detach()):
         torch.library.opcheck(torch.ops.equitools.sphere_powers.default, (x, rest, table, [2, 1], 3))
         torch.library.opcheck(torch.ops.equitools.sphere_powers_pull.default, (x, rest, g, table, [2, 1]))

@@ -24,6 +24,7 @@ from equitools.ops import (
     spherical_harmonics,
     wigner_blocks,
 )
+from equitools.ops.so2 import degrees_from_pole
 
 #: Both poles, directions next to them, the borders of the formulas, the other axes.
 SPECIAL = [
@@ -304,6 +305,8 @@ def test_bad_input() -> None:
             rotate_to_pole(wrong, frames)
     with pytest.raises(ShapeError, match="convert one"):
         rotate_to_pole(torch.randn(4, 9, 2).double(), frames)
+    with pytest.raises(ShapeError, match="degrees up to 2, the features up to 3"):
+        degrees_from_pole([torch.randn(4, 2 * l + 1, 2) for l in range(4)], frames)
     orders = by_order(components((2, 2), 1), range(2), 1)
     with pytest.raises(ShapeError, match="2 orders"):
         so2_linear(orders, [torch.randn(4, 3).double()])
