@@ -8,8 +8,9 @@
 #   make docs        the documentation, warnings as errors, in docs/_build/html
 #   make cuda-compile   the CUDA kernels, for one architecture, where there is nvcc; needs no GPU
 #   make bench       the measured tables: writes benchmarks/results and redraws what is rendered from them
-#   make bench-kernels  of these, kernels and networks beside other libraries (an hour; the machine should be idle)
-#   make bench-training  acetylacetone: error against training time beside mace-torch (15 minutes each)
+#   make bench-kernels  of these, kernels and networks beside other libraries (two hours; the machine should be idle)
+#   make bench-training  acetylacetone: error against training time beside mace-torch (15 minutes each); networks with
+#                    Gaunt products (hours)
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -81,11 +82,14 @@ bench: bench-kernels
 bench-kernels: setup
 	$(PY) benchmarks/kernels.py
 	$(PY) benchmarks/model_step.py
+	$(PY) benchmarks/gaunt_crossover.py
 	$(PY) benchmarks/gaunt.py
+	$(PY) benchmarks/many_body.py
 	$(PY) benchmarks/render.py
 
 bench-training: setup
 	$(PY) benchmarks/time_to_accuracy.py --minutes 15
+	$(PY) benchmarks/gaunt_training.py
 	$(PY) benchmarks/render.py
 
 clean:

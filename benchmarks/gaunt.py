@@ -1,11 +1,14 @@
 """Gaunt products beside Clebsch–Gordan and other products: paths, weights, time, memory and error over L and rows.
 
-    python benchmarks/gaunt.py                        # about 12 minutes; the machine should be idle
+    python benchmarks/gaunt.py                        # about 16 minutes; the machine should be idle
     python benchmarks/gaunt.py --quick                # does it run? Writes .bench/gaunt.json
-    python benchmarks/gaunt.py --only "Gaunt grid" --only "curl grid"    # the others' results stay
+    python benchmarks/gaunt.py --only "Gaunt grid" --only "curl grid"    # all other rows of the file stay
+    python benchmarks/gaunt.py --degrees 4 --rows 1000                   # so they do here
 
-Writes `benchmarks/results/gaunt.json` after each degree. The products of one degree are built and warmed up first, then
-they take turns in one process. What would not fit into the memory or take too long is a row that says so.
+Writes `benchmarks/results/gaunt.json` after each degree. A run of a part replaces what it measures again, and refuses
+to join a file of other channels, threads, limits, versions or of another machine. The products of one degree are built
+and warmed up first, then they take turns in one process. What would not fit into the memory or take too long is a row
+that says so.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import functools
 import gc
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +33,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._results import RESULTS, ROOT, save
+from benchmarks._results import RESULTS, ROOT, context, save
 from benchmarks.products import counting
 from benchmarks.products.sides import SIDES, Product, Side
 from benchmarks.side_by_side.driver import shorten, statistics
@@ -63,21 +67,20 @@ def inputs(lmax: int, rows: int, channels: int, dtype: torch.dtype) -> tuple[Ten
     return x, y, generator
 
 
-def leaves(product: Product, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors in the product's order, asking for gradients."""
-    first, second = (t.detach().clone().requires_grad_() for t in product.inputs(x, y))
-    return first, second
+def leaves(product: Product, x: Tensor, y: Tensor) -> list[Tensor]:
+    """Return the product's inputs, ``x`` first, asking for gradients."""
+    return [t.detach().clone().requires_grad_() for t in product.inputs(x, y)]
 
 
 def errors(side: Side, product: Product, lmax: int, channels: int) -> dict[str, float]:
     """Return the largest errors of float32 against float64, relative to the largest number of the array."""
     rows = 4 if lmax < 9 else 2
     x, y, generator = inputs(lmax, rows, channels, torch.float32)
-    first, second = leaves(product, x, y)
-    out = product.run(first, second)
+    given = leaves(product, x, y)
+    out = product.run(*given)
     found = product.canonical(out)
     cotangent = torch.randn(found.shape, generator=generator)
-    gradient = product.gradient(torch.autograd.grad((found * cotangent).sum(), first)[0])
+    gradient = product.gradient(torch.autograd.grad((found * cotangent).sum(), given[0])[0])
     exact_x, exact_y = (t.double().requires_grad_() for t in (x, y))
     if product.oracle is None:
         torch.manual_seed(0)
@@ -97,19 +100,19 @@ def errors(side: Side, product: Product, lmax: int, channels: int) -> dict[str, 
 def calls(product: Product, lmax: int, rows: int, channels: int) -> dict[str, Callable[[], Any]]:
     """Return what is timed, with inputs of its own."""
     x, y, _ = inputs(lmax, rows, channels, torch.float32)
-    first, second = leaves(product, x, y)
+    given = leaves(product, x, y)
 
     @torch.no_grad()
     def forward() -> Tensor:
-        return product.run(first, second)
+        return product.run(*given)
 
     cotangent: list[Tensor] = []
 
     def forward_backward() -> tuple[Tensor, ...]:
-        out = product.run(first, second)
+        out = product.run(*given)
         if not cotangent:
             cotangent.append(torch.ones_like(out))
-        return torch.autograd.grad(out, (first, second), cotangent[0])
+        return torch.autograd.grad(out, given, cotangent[0])
 
     return {"forward": forward, "forward_backward": forward_backward}
 
@@ -133,6 +136,22 @@ def extra_mb(call: Callable[[], Any]) -> float | None:
     return max(0.0, resident_mb(peak=True) - before)
 
 
+def joined(old: dict[str, Any], options: argparse.Namespace, path: Path) -> dict[str, Any]:
+    """Return the result that a run of a part joins.
+
+    Raises:
+        SystemExit: It was measured with other channels, threads, limits or versions, or on another machine.
+    """
+    now, known = {**vars(options), **context()}, {**old["result"], **old}
+    keys = ("channels", "threads", "max_gb", "max_run_seconds", "processor", "versions")
+    other = [key for key in keys if known[key] != now[key]]
+    if other:
+        said = "; ".join(f"{key} {known[key]}, now {now[key]}" for key in other)
+        sys.exit(f"{path} was measured otherwise ({said}): run everything again, or name another file with --output.")
+    result: dict[str, Any] = old["result"]
+    return result
+
+
 class Table:
     """The measurement, and the file.
 
@@ -143,17 +162,16 @@ class Table:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.path = options.output or (ROOT / ".bench" if options.quick else RESULTS) / "gaunt.json"
-        self.command = "python benchmarks/gaunt.py" + " --quick" * options.quick
+        self.command = " ".join(["python benchmarks/gaunt.py", *map(shlex.quote, sys.argv[1:])])
         self.wanted = [SIDES[name] for name in options.only or SIDES]
+        self.fitted = [side for side in self.wanted if side.name in FIT_SIDES]
         self.result: dict[str, Any] = {"products": [], "rows": []}
-        if options.only and self.path.exists():
-            self.result = json.loads(self.path.read_text(encoding="utf-8"))["result"]
-            for part in ("products", "rows"):
-                self.result[part] = [row for row in self.result[part] if row["side"] not in options.only]
+        if options.part and self.path.exists():
+            self.result = joined(json.loads(self.path.read_text(encoding="utf-8")), options, self.path)
         self.result |= {
             "complete": False, "channels": options.channels, "max_seconds": options.max_seconds,
             "max_gb": options.max_gb, "max_run_seconds": options.max_run_seconds, "dtype": "float32",
-            "operations": {lmax: counting.operations(lmax) for lmax in range(1, 11)},
+            "operations": {str(lmax): counting.operations(lmax) for lmax in range(1, 11)},
         }  # fmt: skip
         #: (side, task) → rows, seconds and MB of the last cell of this degree, to say what ten times as many rows take.
         self.last: dict[tuple[str, str], tuple[int, float, float]] = {}
@@ -173,17 +191,37 @@ class Table:
                 fitting = rows == self.options.fit_rows
                 self.measure(lmax, rows, {s: p for s, p in built.items() if fitting or not SIDES[s].one_row_count})
             self.save()
-        for lmax in (d for d in self.options.fit_degrees if d not in self.options.degrees):
+        for lmax in self.options.further_degrees if self.fitted else ():
             self.last = {}
-            self.measure(lmax, self.options.fit_rows, dict(self.build(lmax, [SIDES[s] for s in FIT_SIDES])))
+            self.measure(lmax, self.options.fit_rows, dict(self.build(lmax, self.fitted)))
         self.result["exponents"] = self.exponents()
         self.save()
-        if not self.options.only:
-            ranks = min(RANKS_TO, max(self.options.degrees))
-            self.result["reach"] = {lmax: counting.reach(lmax, lmax <= ranks) for lmax in self.options.degrees}
-        self.result["complete"] = self.options.degrees == list(range(1, 11)) and "reach" in self.result
+        reach = self.result.setdefault("reach", {})
+        for lmax in self.options.degrees:
+            if not self.options.only or str(lmax) not in reach:
+                reach[str(lmax)] = counting.reach(lmax, lmax <= RANKS_TO)
+        self.result["reach"] = dict(sorted(reach.items(), key=lambda item: int(item[0])))
+        self.result["complete"] = self.complete()
         self.save()
         print(f"wrote {self.path}")
+
+    def complete(self) -> bool:
+        """Return whether the file has every degree, number of rows and product, whenever they were measured."""
+        known = {(row["side"], row["lmax"], row["rows"]) for row in self.result["rows"]}
+        absent = {row["side"] for row in self.result["products"] if "note" in row}
+        return {str(lmax) for lmax in range(1, 11)} <= set(self.result["reach"]) and known >= {
+            (name, lmax, rows)
+            for name, side in SIDES.items()
+            for lmax in range(1, 11)
+            for rows in ROWS
+            if name not in absent and (rows == FIT_ROWS or not side.one_row_count)
+        }
+
+    def replace(self, part: str, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
+        """Keep rows in the place of those with the same keys."""
+        new = {tuple(row[key] for key in keys) for row in rows}
+        old = [row for row in self.result[part] if tuple(row[key] for key in keys) not in new]
+        self.result[part] = [*old, *map(rounded, rows)]
 
     def build(self, lmax: int, sides: list[Side]) -> Iterator[tuple[str, Product]]:
         """Build the products of a degree, and keep what is known of each."""
@@ -193,12 +231,14 @@ class Table:
             try:
                 torch.manual_seed(0)
                 product = side.build(lmax, self.options.channels, torch.float32)
+                if product.paths is not None:
+                    row["paths"] = product.paths
                 row["build_s"] = time.perf_counter() - start
                 row |= errors(side, product, lmax, self.options.channels)
             except NotThere as reason:
-                self.result["products"].append({**row, "note": str(reason)})
+                self.replace("products", [{**row, "note": str(reason)}], ("lmax", "side"))
                 continue
-            self.result["products"].append(rounded(row))
+            self.replace("products", [row], ("lmax", "side"))
             yield side.name, product
 
     def measure(self, lmax: int, rows: int, built: dict[str, Product]) -> None:
@@ -225,7 +265,7 @@ class Table:
             for name, seconds in times.items():
                 found[name, task]["ms"] = statistics(seconds)
                 found[name, task]["us_per_row"] = 1e6 * float(np.median(seconds)) / rows
-        self.result["rows"] += [rounded(row) for row in found.values()]
+        self.replace("rows", list(found.values()), ("lmax", "rows", "side", "task"))
         for row in found.values():
             if row["task"] == "forward":
                 said = row.get("skipped") or f"{row['us_per_row']:.4g} µs a row"
@@ -250,7 +290,7 @@ class Table:
         """Return the seconds of a warm run; and the memory of one, where it is large enough to be seen."""
         once = seconds_of(call)
         if once < 0.1:
-            seconds_of(call)  # scripted code is compiled in its second run
+            seconds_of(call)
             once = min(once, seconds_of(call))
         return once, extra_mb(call) if large else None
 
@@ -337,12 +377,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="the result file")
     found = parser.parse_args()
     quick = found.quick
+    asked = found.degrees or found.rows
+    found.part = bool(found.only or asked)
     found.degrees = found.degrees or ([1, 2] if quick else list(range(1, 11)))
     found.rows = sorted(found.rows or ([1, 10] if quick else ROWS))
     found.channels = found.channels or (4 if quick else 64)
     found.max_seconds = found.max_seconds or (0.01 if quick else 0.1)
     found.fit_rows = 10 if quick else FIT_ROWS
     found.fit_degrees = [2, 3] if quick else list(FIT_DEGREES)
+    whole = quick or not asked
+    found.further_degrees = [d for d in found.fit_degrees if d not in found.degrees] if whole else []
     if found.threads:
         torch.set_num_threads(found.threads)
     return found

@@ -1,17 +1,19 @@
 """Where which way of multiplying functions on the sphere is the fastest, and how exact each is in float32.
 
-    python benchmarks/gaunt_crossover.py             # 4 minutes; the machine should be idle
+    python benchmarks/gaunt_crossover.py             # 5 minutes; the machine should be idle
     python benchmarks/gaunt_crossover.py --quick     # does it run? (10 s; writes nothing unless --output is given)
 
 Measures all methods of `gaunt_tensor_product` over degrees, channels and rows, forward and forward with backward, in
-turns. Writes `benchmarks/results/gaunt_crossover.json` (`gaunt_crossover_cuda.json` with `--device cuda`) and, from it,
-`equitools/ops/gaunt_measured.py`, which ``method="auto"`` looks its choice up in.
+turns; and both of `gaunt_convolution` at a few degrees. Writes `benchmarks/results/gaunt_crossover.json`
+(`gaunt_crossover_cuda.json` with `--device cuda`) after each degree and, when all is measured,
+`equitools/ops/gaunt_measured.py` from it, which ``method="auto"`` looks its choice up in.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 import time
@@ -26,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import RESULTS, ROOT, load, save
 from equitools._atomic import write_text
+from equitools.ops import edge_frames, gaunt_convolution
 from equitools.ops.gaunt import gaunt_tensor_product
 
 DEGREES = tuple(range(11))
@@ -34,6 +37,9 @@ ROWS = (1, 32, 1000, 10_000)
 METHODS = ("sparse", "grid", "dense", "fourier")
 #: A call that would take longer is not made, nor one that needs more memory, nor a method that lost by so much.
 LONGEST_S, MOST_BYTES, HOPELESS = 0.4, 1.0e9, 8.0
+#: Where the two ways of the convolution are measured, and the longest call of it.
+POLE_DEGREES, POLE_EDGES, POLE_CHANNELS, POLE_LONGEST_S = (2, 4, 6, 8), (1000, 10_000), 64, 3.0
+POLE_METHODS, POLE_WEIGHTS = ("pole", "grid"), ("each channel", "all channels")
 #: A measurement goes on for so long, and has at least so many calls.
 LEAST_S, LEAST_CALLS = 0.02, 3
 TABLE = ROOT / "equitools" / "ops" / "gaunt_measured.py"
@@ -91,7 +97,12 @@ def _tasks(x: Tensor, y: Tensor, cotangent: Tensor, curl: bool, method: str) -> 
 def _cell(lmax: int, channels: int, rows: int, curl: bool, methods: list[str], device: str) -> dict[str, Any]:
     """Time the methods in turns."""
     x, y, cotangent = _inputs(lmax, channels, rows, device)
-    calls = {m: _tasks(x, y, cotangent, curl, m) for m in methods}
+    return _in_turns({m: _tasks(x, y, cotangent, curl, m) for m in methods}, device)
+
+
+def _in_turns(calls: dict[str, dict[str, Callable[[], Any]]], device: str) -> dict[str, Any]:
+    """Return medians in ms, by task and method."""
+    methods = list(calls)
     found: dict[str, Any] = {}
     for task in ("forward", "forward_backward"):
         for method in methods:
@@ -106,9 +117,10 @@ def _cell(lmax: int, channels: int, rows: int, curl: bool, methods: list[str], d
 
 
 def crossover(
-    degrees: tuple[int, ...], all_channels: tuple[int, ...], all_rows: tuple[int, ...], device: str
-) -> list[dict[str, Any]]:
-    """Measure all cells; the method taken is the fastest forward with backward."""
+    degrees: tuple[int, ...], all_channels: tuple[int, ...], all_rows: tuple[int, ...], device: str,
+    keep: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Measure all cells, and give them to ``keep`` after each degree; taken is the fastest forward with backward."""
     cells: list[dict[str, Any]] = []
     for curl in (False, True):
         for lmax in degrees:
@@ -126,7 +138,61 @@ def crossover(
                         cell |= {"taken": before["taken"] if before else "grid", "note": "as with fewer rows: too long"}
                     cells.append(cell)
             print(f"degree {lmax}, {'curl' if curl else 'plain'}", flush=True)
+            keep(cells)
     return cells
+
+
+def pole(
+    degrees: tuple[int, ...], all_edges: tuple[int, ...], channels: int, device: str,
+    keep: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Measure the Gaunt convolution in the frame of the edge and on the grid.
+
+    The frames are given, as the layers of a network share them; gradients are those of the features and the weights.
+    """
+    cells: list[dict[str, Any]] = []
+    for lmax in degrees:
+        for weights in POLE_WEIGHTS:
+            slowest = 0.0  # seconds of an edge
+            for edges in all_edges:
+                cell = {"lmax": lmax, "edges": edges, "channels": channels, "weights": weights}
+                if slowest * edges > POLE_LONGEST_S:
+                    cell["note"] = f"would take about {slowest * edges:.0f} s"
+                else:
+                    wide = channels if weights == POLE_WEIGHTS[0] else 1
+                    cell |= _in_turns(_convolutions(lmax, edges, channels, wide, device), device)
+                    slowest = 1e-3 * max(cell["forward_backward_ms"].values()) / edges
+                cells.append(cell)
+        print(f"convolution, degree {lmax}", flush=True)
+        keep(cells)
+    return cells
+
+
+def _convolutions(
+    lmax: int, edges: int, channels: int, wide: int, device: str
+) -> dict[str, dict[str, Callable[[], Any]]]:
+    x, cotangent, _ = _inputs(lmax, channels, edges, device)
+    generator = torch.Generator().manual_seed(1)
+    vectors, weight = (torch.randn(s, generator=generator).to(device) for s in ((edges, 3), (edges, lmax + 1, wide)))
+    frames = edge_frames(vectors, lmax)
+    leaves = [t.clone().requires_grad_() for t in (x, weight)]
+
+    def tasks(method: str) -> dict[str, Callable[[], Any]]:
+        given = frames if method == "pole" else None
+
+        def run(x: Tensor, weight: Tensor) -> Tensor:
+            return gaunt_convolution(x, vectors, weight, method=method, frames=given)
+
+        def forward() -> Tensor:
+            with torch.no_grad():
+                return run(x, weight)
+
+        return {
+            "forward": forward,
+            "forward_backward": lambda: torch.autograd.grad(run(*leaves), leaves, cotangent),
+        }
+
+    return {method: tasks(method) for method in POLE_METHODS}
 
 
 def _worth_while(cell: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
@@ -186,9 +252,10 @@ def write_table() -> None:
     body, origin = "", []
     for device, name in (("cpu", "gaunt_crossover"), ("cuda", "gaunt_crossover_cuda")):
         result = load(name)
-        if result is not None:
+        if result is not None and result["result"].get("complete", True):
             body += table(device, result["result"]["cells"])
-            origin.append(f"{result['processor']}, {result['date']}")
+            machine = result["processor"] if device == "cpu" else result["result"]["device"]
+            origin.append(f"{machine}, {result['date']}")
     write_text(TABLE, HEAD.format(origin=f"Measured on {'; '.join(origin)}.") + body + "}\n")
 
 
@@ -203,21 +270,36 @@ def main() -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     start = time.perf_counter()
-    if options.quick:
-        result: dict[str, Any] = {"cells": crossover((0, 1, 3), (1, 8), (1, 32), options.device)}
-        result["float32"] = errors((1, 3))
-    else:
-        result = {"cells": crossover(DEGREES, CHANNELS, ROWS, options.device), "float32": errors(tuple(range(13)))}
-    result["device"] = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    result["seconds"] = round(time.perf_counter() - start, 1)
-    name = "gaunt_crossover" if options.device == "cpu" else "gaunt_crossover_cuda"
-    if options.output is not None or not options.quick:
-        path = save(name, "python benchmarks/gaunt_crossover.py", result, options.output or RESULTS / f"{name}.json")
+    device, quick = options.device, options.quick
+    name = "gaunt_crossover" if device == "cpu" else "gaunt_crossover_cuda"
+    command = " ".join(["python benchmarks/gaunt_crossover.py", *map(shlex.quote, sys.argv[1:])])
+    path = options.output or (None if quick else RESULTS / f"{name}.json")
+    result: dict[str, Any] = {
+        "complete": False, "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "cells": [], "float32": [], "pole": [],
+    }  # fmt: skip
+
+    def keep(part: str) -> Callable[[list[dict[str, Any]]], None]:
+        def write(rows: list[dict[str, Any]]) -> None:
+            result[part] = rows
+            result["seconds"] = round(time.perf_counter() - start, 1)
+            if path is not None:
+                save(name, command, result, path)
+
+        return write
+
+    cells = ((0, 1, 3), (1, 8), (1, 32)) if quick else (DEGREES, CHANNELS, ROWS)
+    crossover(*cells, device, keep("cells"))
+    keep("float32")(errors((1, 3) if quick else tuple(range(13))))
+    pole(*((1, 2), (1, 32), 8) if quick else (POLE_DEGREES, POLE_EDGES, POLE_CHANNELS), device, keep("pole"))
+    result["complete"] = True
+    keep("pole")(result["pole"])
+    if path is not None:
         print(f"{path}: {len(result['cells'])} cells in {result['seconds']} s")
-    if options.output is None and not options.quick:
+    if options.output is None and not quick:
         write_table()
         print(TABLE)
-    if options.quick:
+    if quick:
         print(json.dumps(result["float32"], indent=1))
     return 0
 

@@ -5,8 +5,9 @@
     python benchmarks/gaunt_training.py --quick             # does it run?
 
 The networks differ in nothing but the products: the same channels, degrees, correlation, seed, batches and epochs.
-Where a folder has no test file, a fifth of the training file is held out of training and validation. Writes
-`benchmarks/results/gaunt_training.json` and `docs/images/gaunt_training.png`.
+Where a folder has no test file, a fifth of the training file is held out of training and validation. A finished
+training is taken where its folder says that it was made the same way. Writes `benchmarks/results/gaunt_training.json`
+and `docs/images/gaunt_training.png`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import argparse
 import concurrent.futures
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ import numpy as np
 from ase.io import read, write
 
 from benchmarks._results import IMAGES, ROOT, load, save
+from equitools._atomic import write_text
 
 #: What is compared: name, options of the network.
 NETWORKS = {
@@ -59,47 +63,136 @@ def files(data: Path, name: str, runs: Path) -> tuple[Path, Path, Path]:
     runs.mkdir(parents=True, exist_ok=True)
     parts = {"train": order[held:], "test": order[:held]}
     for part, indices in parts.items():
-        write(runs / f"{name}_{part}.xyz", [structures[i] for i in sorted(indices)])
+        path = runs / f"{name}_{part}.xyz"
+        partial = path.with_name(f".{path.name}.partial")  # whoever reads the file has all of it
+        write(partial, [structures[i] for i in sorted(indices)], format="extxyz")
+        partial.replace(path)
     return runs / f"{name}_train.xyz", runs / f"{name}_test.xyz", folder / atoms
 
 
-def train(data: Path, name: str, network: str, runs: Path, epochs: int) -> dict[str, Any]:
-    """Train one network in a process of its own with one thread, unless its folder holds the finished training."""
-    training, test, atoms = files(data, name, runs)
+def commands(parts: tuple[Path, Path, Path], network: str, run: Path, epochs: int) -> list[list[str]]:
+    """Return how a network is trained and tested."""
+    training, test, atoms = parts
+    options = {f"model.{key}": value for key, value in {"channels": CHANNELS, **NETWORKS[network]}.items()}
+    options |= {
+        "data.train": training,
+        "data.test": test,
+        "data.batch_size": BATCH,
+        "potential.reference_energies.file": atoms,
+        "schedule.over": "epochs",
+        "trainer.max_epochs": epochs,
+        "trainer.max_time_minutes": "null",
+        "output": run,
+    }
+    program = [sys.executable, "-m", "equitools"]
+    given = [f"{key}={value}" for key, value in options.items()]
+    return [
+        [*program, "train", "examples/acac.yaml", *given, "--overwrite"],
+        [*program, "eval", str(run / "model.safetensors"), str(test), "--output", str(run / "eval.json")],
+    ]
+
+
+class Children:
+    """Processes that end together: when one fails, and with Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: set[subprocess.Popen[str]] = set()
+        self.ended = False
+
+    def run(self, command: list[str], log: Path) -> None:
+        """Run a command with one thread, what it says goes into a file.
+
+        Raises:
+            RuntimeError: It failed, or was ended.
+        """
+        with log.open("a", encoding="utf-8") as out:
+            with self.lock:
+                if self.ended:
+                    raise RuntimeError("another process failed before this one was started")
+                child = subprocess.Popen(
+                    command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=out, stderr=subprocess.STDOUT,
+                    text=True,
+                )  # fmt: skip
+                self.running.add(child)
+            status = child.wait()
+            with self.lock:
+                self.running.discard(child)
+        if status:
+            raise RuntimeError(f"`{shlex.join(command[:4])} …` failed with status {status}: see {log}")
+
+    def end(self) -> None:
+        """End those that run, and start no other."""
+        with self.lock:
+            self.ended = True
+            for child in self.running:
+                child.terminate()
+
+
+def train(
+    parts: tuple[Path, Path, Path], name: str, network: str, runs: Path, epochs: int, children: Children, reuse: bool
+) -> dict[str, Any]:
+    """Train one network in a process of its own with one thread, unless its folder holds the same training.
+
+    Args:
+        parts: What `files` returns.
+        name: Of the data.
+        network: Of `NETWORKS`.
+        runs: Where the folders are.
+        epochs: Their number.
+        children: What runs.
+        reuse: Take a finished training that does not say how it was made.
+    """
     run = runs / f"{name}_{_slug(network)}"
-    if not (run / "eval.json").exists():
-        options = {f"model.{key}": value for key, value in {"channels": CHANNELS, **NETWORKS[network]}.items()}
-        options |= {
-            "data.train": training,
-            "data.test": test,
-            "data.batch_size": BATCH,
-            "potential.reference_energies.file": atoms,
-            "schedule.over": "epochs",
-            "trainer.max_epochs": epochs,
-            "trainer.max_time_minutes": "null",
-            "output": run,
-        }
-        command = [sys.executable, "-m", "equitools", "train", "examples/acac.yaml"]
-        command += [f"{key}={value}" for key, value in options.items()]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with (runs / f"{run.name}.log").open("w", encoding="utf-8") as log:
-            subprocess.run(
-                [*command, "--overwrite"], check=True, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-            subprocess.run(
-                [sys.executable, "-m", "equitools", "eval", str(run / "model.safetensors"), str(test), "--output",
-                 str(run / "eval.json")], check=True, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+    wanted = commands(parts, network, run, epochs)
+    record = run / "benchmark.json"
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+    same = known == wanted[0][1:] or (known is None and reuse)
+    if not (same and (run / "eval.json").exists()):
+        for old in (record, run / "eval.json"):
+            old.unlink(missing_ok=True)
+        log = runs / f"{run.name}.log"
+        log.unlink(missing_ok=True)
+        for command in wanted:
+            children.run(command, log)
+        write_text(record, json.dumps(wanted[0][1:], indent=1) + "\n")
     result, evaluation = (json.loads((run / f"{n}.json").read_text(encoding="utf-8")) for n in ("result", "eval"))
     return {
         "data": name,
         "network": network,
         "epochs": result["timing"]["epochs"],
-        "minutes": result["timing"]["training_seconds"] / 60,
         "structures": result["structures"],
         "parameters": result["parameters"],
         "test": evaluation["errors"],
     }
+
+
+def trainings(data: Path, runs: Path, jobs: int, quick: bool, reuse: bool) -> list[dict[str, Any]]:
+    """Train all networks, a few at a time; when one fails, and with Ctrl-C, all end.
+
+    Raises:
+        SystemExit: One failed.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    parts = {name: files(data, name, runs) for name in DATA}
+    children = Children()
+    pool = concurrent.futures.ThreadPoolExecutor(jobs)
+    waiting = [
+        pool.submit(train, parts[name], name, network, runs, 1 if quick else DATA[name][3], children, reuse)
+        for name in DATA
+        for network in NETWORKS
+    ]
+    try:
+        for job in concurrent.futures.as_completed(waiting):
+            row = job.result()
+            forces, energy = (row["test"][key]["rmse"] for key in ("forces", "energy"))
+            print(f"{row['data']:6s} {row['network']:38s} {forces:8.2f} meV/Å {energy:8.2f} meV", flush=True)
+    except RuntimeError as failure:
+        sys.exit(str(failure))
+    finally:
+        children.end()
+        pool.shutdown(cancel_futures=True)
+    return [job.result() for job in waiting]
 
 
 # ---- the time and the memory of a step ------------------------------------------------------------------------------
@@ -154,15 +247,17 @@ def steps(data: Path, name: str, seconds: float) -> list[dict[str, Any]]:
     ]
 
 
-def _peak(data: Path, name: str, network: str) -> float:
-    """Return how much a few steps add to the resident size of a new process, MB."""
+def _peak(data: Path, name: str, network: str) -> float | None:
+    """Return how much a few steps add to the resident size of a new process, MB; ``None`` where none can be had."""
+    if sys.platform != "linux":
+        return None
     command = [sys.executable, __file__, "--data", str(data), "--peak", name, network]
     done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
     return float(done.stdout)
 
 
 def peak(data: Path, name: str, network: str) -> None:
-    """Print the largest resident size of a few steps less that before them, MB (Linux)."""
+    """Print the largest resident size of a few steps less that before them, MB, after a first step (Linux)."""
     import torch
 
     from equitools.graph import Graph, batch
@@ -179,12 +274,17 @@ def peak(data: Path, name: str, network: str) -> None:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:"))
 
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the largest size so far is forgotten
-    before = size("VmRSS")
-    for _ in range(3):
+    def step() -> None:
         potential.zero_grad()
         out = potential(graph)
         (out["energy"].square().sum() + out["forces"].square().sum()).backward()
+
+    step()  # tables, code
+    potential.zero_grad()
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the largest size so far is forgotten
+    before = size("VmRSS")
+    for _ in range(3):
+        step()
     print(size("VmHWM") - before)
 
 
@@ -224,6 +324,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "gaunt", help="folder of the trainings")
     parser.add_argument("--only", choices=["trainings", "steps"])
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    parser.add_argument(
+        "--reuse", action="store_true", help="take finished trainings whose folder does not say how they were made"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="for the steps of one network")
     parser.add_argument("--quick", action="store_true", help="one epoch, nothing is written")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
@@ -243,24 +346,15 @@ def main() -> None:
 
     def keep() -> None:
         if not arguments.quick:
-            save("gaunt_training", " ".join(["python", "benchmarks/gaunt_training.py", *sys.argv[1:]]), result)
+            save(
+                "gaunt_training",
+                " ".join(["python benchmarks/gaunt_training.py", *map(shlex.quote, sys.argv[1:])]),
+                result,
+            )
             plot(result)
 
     if arguments.only != "steps":
-        runs.mkdir(parents=True, exist_ok=True)
-        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            jobs = [
-                pool.submit(train, data, name, network, runs, 1 if arguments.quick else DATA[name][3])
-                for name in DATA
-                for network in NETWORKS
-            ]
-            rows = []
-            for job in jobs:
-                rows.append(job.result())
-                row = rows[-1]
-                forces, energy = (row["test"][key]["rmse"] for key in ("forces", "energy"))
-                print(f"{row['data']:6s} {row['network']:38s} {forces:8.2f} meV/Å {energy:8.2f} meV", flush=True)
-        result["trainings"] = rows
+        result["trainings"] = trainings(data, runs, arguments.jobs, arguments.quick, arguments.reuse)
         result["channels"], result["batch"] = CHANNELS, BATCH
         keep()
     if arguments.only != "trainings":
@@ -268,7 +362,8 @@ def main() -> None:
             row for name in DATA for row in steps(data, name, 1.0 if arguments.quick else arguments.seconds)
         ]
         for row in result["steps"]:
-            print(f"{row['data']:6s} {row['network']:38s} {row['step_ms']['median']:8.1f} ms {row['peak_mb']:8.0f} MB")
+            memory = "" if row["peak_mb"] is None else f" {row['peak_mb']:8.0f} MB"
+            print(f"{row['data']:6s} {row['network']:38s} {row['step_ms']['median']:8.1f} ms{memory}", flush=True)
         keep()
 
 

@@ -32,6 +32,7 @@ PRODUCTS = {
     "tetris": (products.tetris, "tetris"),
     "gaunt_auto": (crossover_page.auto, "gaunt_crossover"),
     "gaunt_errors": (crossover_page.errors, "gaunt_crossover"),
+    "gaunt_pole": (crossover_page.pole, "gaunt_crossover"),
     "many_body": (many_body_page.many_body, "many_body"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -69,7 +70,7 @@ def main() -> None:
     }  # fmt: skip
     for product in tetris.PRODUCTS:
         result["products"][product] = measure(tetris, product, seeds, steps, rotations)
-    command = "python benchmarks/tetris.py" + " --quick" * arguments.quick
+    command = " ".join(["python benchmarks/tetris.py", *map(shlex.quote, sys.argv[1:])])
     print(f"wrote {save('tetris', command, result, path)}")
 
 

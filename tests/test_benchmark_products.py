@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,13 +53,41 @@ def test_products_are_what_their_tensors_say(name: str) -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     x, y, _ = benchmark.inputs(3, 5, 3, torch.float64)
-    first, second = benchmark.leaves(product, x, y)
-    out = product.canonical(product.run(first, second))
+    first, *others = benchmark.leaves(product, x, y)
+    out = product.canonical(product.run(first, *others))
     exact_x = x.clone().requires_grad_()
     exact = torch.einsum("abk,nac,nbc->nkc", torch.from_numpy(product.oracle), exact_x, y)
     torch.testing.assert_close(out, exact, rtol=1e-10, atol=1e-10)
     (grad,), (wanted,) = (torch.autograd.grad(o.pow(3).sum(), t) for o, t in ((out, first), (exact, exact_x)))
     torch.testing.assert_close(product.gradient(grad), wanted, rtol=1e-9, atol=1e-9)
+
+
+def _measured(monkeypatch: pytest.MonkeyPatch, output: Path, *words: str) -> dict[str, Any]:
+    """Run a few products with the command line of a quick run, in this process."""
+    monkeypatch.setattr(benchmark, "SIDES", {name: SIDES[name] for name in ("CG dense", "Gaunt grid", "curl grid")})
+    monkeypatch.setattr(sys, "argv", ["gaunt.py", "--quick", "--output", str(output), *words])
+    benchmark.Table(benchmark.arguments()).run()
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+def test_a_part_that_is_run_again_replaces_its_own_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    output = tmp_path / "gaunt.json"
+    whole = _measured(monkeypatch, output)["result"]
+
+    def cells(result: dict[str, Any], part: str = "rows") -> list[tuple[Any, ...]]:
+        return [tuple(row.get(key) for key in ("lmax", "rows", "side", "task")) for row in result[part]]
+
+    parts = ("--only", "Gaunt grid", "--degrees", "2"), ("--degrees", "1", "--rows", "10"), ("--only", "CG dense")
+    for words in parts:
+        table = _measured(monkeypatch, output, *words)
+        assert table["command"].endswith(shlex.join(words))
+        for part in ("rows", "products"):
+            assert cells(table["result"], part) == cells(whole, part), words
+        assert list(table["result"]["reach"]) == ["1", "2"]
+    same = [row for row in whole["rows"] if (row["lmax"], row["side"]) == (2, "curl grid")]
+    assert all(row in table["result"]["rows"] for row in same if row["rows"] == 1)
+    with pytest.raises(SystemExit, match=r"channels 4, now 8.*--output"):
+        _measured(monkeypatch, output, "--only", "CG dense", "--channels", "8")
 
 
 def test_paths_are_counted() -> None:

@@ -132,6 +132,7 @@ def test_targets_stand_beside_what_was_measured() -> None:
                 _row("double_backward", 1, 2.0, e3nn=20.0),
             ],
             "threads": [{**_row("forward", 2, 1.0, **{ONE_THREAD: 2.0}), "label": "conv_128_l2"}],
+            "gaunt_l4": [_row("forward", 1, 1.0, e3nn=20.0), _row("forward", 2, 1.0, e3nn=14.0)],
             "imports": [{"label": OURS, "statement": "import equitools", "seconds": 0.1}],
         }
     )
@@ -143,6 +144,10 @@ def test_targets_stand_beside_what_was_measured() -> None:
     assert (gain.measured, gain.reached) == (2.0, True)
     assert found[small, "one thread", "two threads, forward"].measured is None
     assert found["import equitools", "torch", "time beyond torch's"].reached is True
+    four = found["Gaunt product, l ≤ 4", "e3nn", "forward, two threads"]
+    assert (four.wanted, four.measured, four.reached) == (15, 14.0, False)
+    eight = found["Gaunt product, l ≤ 8", "e3nn", "forward + backward, two threads"]
+    assert (eight.wanted, eight.measured) == (50, None)
     assert found["training step", "mace-torch", "acetylacetones"].reached is None
 
 

@@ -1,8 +1,13 @@
-"""What ``method="auto"`` takes, and the errors of float32, as Markdown: every number is from `gaunt_crossover.json`."""
+"""What ``method="auto"`` takes, errors of float32, and the ways of a convolution, as Markdown.
+
+Every number is from `gaunt_crossover.json`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+
+from benchmarks.side_by_side.report import number
 
 Table = dict[str, Any]
 METHODS = ("dense", "sparse", "fourier", "grid")
@@ -13,7 +18,8 @@ def _where(table: Table) -> str:
     versions = table["versions"]
     return (
         f"*{table['processor']}, {table['threads']} thread{'s' * (table['threads'] > 1)}, torch {versions['torch']}, "
-        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`*"
+        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`"
+        f"{'' if table['result'].get('complete', True) else ' (not everything has been run)'}*"
     )
 
 
@@ -56,3 +62,35 @@ def errors(table: Table | None) -> str:
             cells += [f"{found[m]:.1e}" if m in found else "–" for m in wanted]
         lines.append(f"| {lmax} | {' | '.join(cells)} |")
     return "\n".join(lines) + f"\n\n{_where(table)}\n"
+
+
+def pole(table: Table | None) -> str:
+    """Return the times of the Gaunt convolution in the frame of the edge and on the grid."""
+    cells = (table or {}).get("result", {}).get("pole")
+    if table is None or not cells:
+        return NOTHING
+    lines = [
+        "| L | edges | a weight for | frame, ms | grid, ms | ratio | with backward: frame, ms | grid, ms | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    ratios: dict[str, list[float]] = {"forward": [], "forward_backward": []}
+    for cell in cells:
+        parts = []
+        for task, found in ratios.items():
+            if "note" in cell:
+                parts += [cell["note"], "–", "–"]
+                continue
+            frame, grid = (cell[f"{task}_ms"][method] for method in ("pole", "grid"))
+            found.append(frame / grid)
+            parts += [number(frame), number(grid), number(frame / grid)]
+        lines.append(f"| {cell['lmax']} | {cell['edges']:,} | {cell['weights']} | {' | '.join(parts)} |")
+    said = [
+        f"{words} the grid is the faster in {sum(ratio > 1 for ratio in found)} of {len(found)} cases"
+        for words, found in zip(("Forward", "forward and backward"), ratios.values(), strict=True)
+    ]
+    head = (
+        f"{cells[0]['channels']} channels, float32, the filter of the same degree; the frames are given, and the grid "
+        "makes its harmonics. Gradients are those of the features and the weights. A ratio is the frame's time to the "
+        "grid's: above 1 the grid is the faster."
+    )
+    return "\n\n".join([head, "\n".join(lines), f"{'; '.join(said)}.", _where(table)]) + "\n"

@@ -14,10 +14,20 @@ Table = dict[str, Any]
 AT = 1000
 TASKS = ("forward", "forward_backward")
 #: Those that give the same paths, and can be chosen from.
-EVEN = ("CG sparse even (e3nn)", "Gaunt dense", "Gaunt sparse", "Gaunt fourier", "Gaunt grid")
-BOTH = ("CG dense", "CG sparse (e3nn)", "Gaunt + curl grid", "matrices")
+EVEN = (
+    *("CG sparse even (e3nn)", "CG sparse even (compiled)", "Gaunt dense", "Gaunt sparse", "Gaunt fourier"),
+    *("Gaunt grid, plain torch", "Gaunt grid"),
+)
+BOTH = (
+    *("CG dense", "CG sparse (e3nn)", "CG sparse (compiled)", "Gaunt + curl sparse", "Gaunt + curl grid"),
+    "matrices",
+)
+#: Remarks, not among those to choose from.
+REMARKS = ("curl, plain torch", "vector fields, plain torch")
 COLOURS = {
-    "CG dense": "#332288", "CG sparse (e3nn)": "#4477aa", "CG sparse even (e3nn)": "#66ccee", "Gaunt dense": "#aa4499",
+    "CG dense": "#332288", "CG sparse (e3nn)": "#4477aa", "CG sparse even (e3nn)": "#66ccee",
+    "CG sparse (compiled)": "#117733", "CG sparse even (compiled)": "#88cc88", "Gaunt dense": "#aa4499",
+    "Gaunt grid, plain torch": "#ff9da7", "Gaunt + curl sparse": "#998822",
     "Gaunt sparse": "#ccbb44", "Gaunt fourier": "#ee6677", "Gaunt grid": "#1b1b1b", "curl grid": "#228833",
     "Gaunt + curl grid": "#777777", "matrices": "#cc6633", "SO(2) convolution": "#882255",
 }  # fmt: skip
@@ -54,16 +64,17 @@ def _degrees(result: Table) -> list[int]:
 
 def _paths(result: Table, side: str, half: str, lmax: int) -> tuple[int | None, str]:
     """Return how many paths a product of one channel produces, and its free weights in words."""
+    if half == "edge":  # it mixes channels: a matrix for each path
+        found = next((p.get("paths") for p in result["products"] if (p["side"], p["lmax"]) == (side, lmax)), None)
+        return found, "paths × channels²"
     reach = result.get("reach", {}).get(str(lmax))
     if reach is None:
         return None, "–"
     every = reach["Clebsch–Gordan"]["paths"]
     even = reach["Gaunt"]["reached"]
-    count = {"even": even, "odd": every - even, "both": every, "edge": None}[half]
+    count = {"even": even, "odd": every - even, "both": every}[half]
     if side == "matrices":
         count = reach["matrices"]["reached"]
-    if half == "edge":
-        return None, "channels²"
     if side.startswith("CG"):
         return count, str(count)
     if side == "curl grid" or one_off(side):
@@ -73,7 +84,7 @@ def _paths(result: Table, side: str, half: str, lmax: int) -> tuple[int | None, 
 
 def one_off(side: str) -> bool:
     """Return whether a side is a remark, and not among those to choose from."""
-    return "plain torch" in side
+    return side in REMARKS
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -84,7 +95,8 @@ def _bytes(side: Table, lmax: int, channels: int) -> int:
     """Return the bytes of both factors and the product of a row, in float32."""
     components = (lmax + 1) ** 2
     out = {"even": components, "odd": components - 1, "both": 2 * components - 1, "edge": 2 * components - 1}
-    second = 3 / channels if side["half"] == "edge" else components
+    rotations = sum((2 * l + 1) ** 2 for l in range(lmax + 1)) / channels  # of an edge, for all channels
+    second = rotations if side["half"] == "edge" else components
     return int(4 * channels * (components + second + out[side["half"]]))
 
 
@@ -203,12 +215,11 @@ def _picture(result: Table) -> str:
 
 def _vectors(result: Table) -> str:
     """Return the table of the vector products: what is counted, and what plain torch measures."""
-    sides = ("curl, plain torch", "vector fields, plain torch")
-    heads = ["L", *result["operations"]["1"], *(f"{side}, µs" for side in sides)]
+    heads = ["L", *result["operations"]["1"], *(f"{side}, µs" for side in REMARKS)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for lmax in _degrees(result):
         counted = " | ".join(f"{value:,}" for value in result["operations"][str(lmax)].values())
-        measured = " | ".join(_number(_time(result, side, lmax, AT)) for side in sides)
+        measured = " | ".join(_number(_time(result, side, lmax, AT)) for side in REMARKS)
         lines.append(f"| {lmax} | {counted} | {measured} |")
     return "\n".join(lines)
 

@@ -18,7 +18,15 @@ from torch import Tensor
 from benchmarks.side_by_side.planned import ABSENT, NotThere
 from equitools import nn
 from equitools.groups import clebsch_gordan
-from equitools.ops import gaunt_tensor_product, matrix_product, sphere_tables, use_backend
+from equitools.ops import (
+    EdgeFrames,
+    edge_frames,
+    gaunt_tensor_product,
+    matrix_product,
+    sphere_tables,
+    use_backend,
+)
+from equitools.ops.gaunt import gaunt_paths
 
 Table = np.ndarray
 
@@ -28,17 +36,19 @@ class Product:
     """A product that is ready to run.
 
     Attributes:
-        run: From ``x`` and ``y`` to the output.
-        inputs: From ``[N, (L+1)², C]`` of both to the two leaves, in the product's order of columns.
+        run: From the leaves to the output.
+        inputs: From ``[N, (L+1)², C]`` of both factors to the leaves (``x`` first), in the product's order of columns.
         canonical: From the output, and from a gradient of an input, to ``[N, components, C]``.
         oracle: ``[(L+1)², (L+1)², components]`` in float64, what the outputs should be; ``None``: as in float64.
+        paths: How many there are, where L and the half do not say it.
     """
 
-    run: Callable[[Tensor, Tensor], Tensor]
+    run: Callable[..., Tensor]
     oracle: Table | None
-    inputs: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = field(default=lambda x, y: (x, y))
+    inputs: Callable[[Tensor, Tensor], tuple[Tensor, ...]] = field(default=lambda x, y: (x, y))
     canonical: Callable[[Tensor], Tensor] = field(default=lambda out: out)
     gradient: Callable[[Tensor], Tensor] = field(default=lambda out: out)
+    paths: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,29 @@ def cg_even_sparse(lmax: int, channels: int, dtype: torch.dtype) -> Product:
     return cg_sparse(lmax, channels, dtype, "even")
 
 
+def cg_compiled(lmax: int, channels: int, dtype: torch.dtype, half: str = "both") -> Product:
+    """This library's compiled sparse product with a weight for each path and channel: those of unit couplings."""
+    halves = (False, True) if half == "both" else (False,)
+    weights = []
+    for curl in halves:
+        factors = [1 / sphere_tables.reduced(*path) for path in gaunt_paths(lmax, lmax, lmax, curl)]
+        weights.append(torch.tensor(factors, dtype=torch.float64).to(dtype).unsqueeze(1).repeat(1, channels))
+
+    def run(x: Tensor, y: Tensor) -> Tensor:
+        even = gaunt_tensor_product(x, y, method="sparse", path_weight=weights[0])
+        if half == "even":
+            return even
+        odd = gaunt_tensor_product(x, y, curl=True, method="sparse", path_weight=weights[1])
+        return torch.cat([even, odd[:, 1:]], 1)
+
+    return Product(run, coupling_table(lmax, half))
+
+
+def cg_even_compiled(lmax: int, channels: int, dtype: torch.dtype) -> Product:
+    """The same with the paths of an even sum."""
+    return cg_compiled(lmax, channels, dtype, "even")
+
+
 # ---- functions on the sphere ----------------------------------------------------------------------------------------
 
 
@@ -148,8 +181,18 @@ def gaunt(method: str) -> Callable[[int, int, torch.dtype], Product]:
     return build
 
 
-def _curl(x: Tensor, y: Tensor) -> Tensor:
-    return gaunt_tensor_product(x, y, curl=True, method="grid")[:, 1:]
+def grid_plain(lmax: int, channels: int, dtype: torch.dtype) -> Product:  # noqa: ARG001
+    """The even half on the grid by dense products with the values of all harmonics, in plain torch."""
+
+    def run(x: Tensor, y: Tensor) -> Tensor:
+        with use_backend("reference"):
+            return gaunt_tensor_product(x, y, method="grid")
+
+    return Product(run, gaunt_table(lmax, "even"))
+
+
+def _curl(x: Tensor, y: Tensor, method: str = "grid") -> Tensor:
+    return gaunt_tensor_product(x, y, curl=True, method=method)[:, 1:]
 
 
 def curl_grid(lmax: int, channels: int, dtype: torch.dtype) -> Product:  # noqa: ARG001
@@ -157,13 +200,16 @@ def curl_grid(lmax: int, channels: int, dtype: torch.dtype) -> Product:  # noqa:
     return Product(_curl, gaunt_table(lmax, "odd"))
 
 
-def both_grid(lmax: int, channels: int, dtype: torch.dtype) -> Product:  # noqa: ARG001
-    """Both halves, each on its own."""
+def both(method: str) -> Callable[[int, int, torch.dtype], Product]:
+    """Return the builder of both halves, each on its own."""
 
-    def run(x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([gaunt_tensor_product(x, y, method="grid"), _curl(x, y)], 1)
+    def build(lmax: int, channels: int, dtype: torch.dtype) -> Product:  # noqa: ARG001
+        def run(x: Tensor, y: Tensor) -> Tensor:
+            return torch.cat([gaunt_tensor_product(x, y, method=method), _curl(x, y, method)], 1)
 
-    return Product(run, gaunt_table(lmax, "both"))
+        return Product(run, gaunt_table(lmax, "both"))
+
+    return build
 
 
 def curl_plain(lmax: int, channels: int, dtype: torch.dtype) -> Product:  # noqa: ARG001
@@ -219,6 +265,8 @@ def matrices(lmax: int, channels: int, dtype: torch.dtype) -> Product:  # noqa: 
 def so2(lmax: int, channels: int, dtype: torch.dtype) -> Product:
     """The SO(2) convolution: features of an edge times the harmonics of its direction, channels mixed.
 
+    The frames are given, as the layers of a network share them; gradients go to the features and to the rotations.
+
     Raises:
         NotThere: This version does not have it.
     """
@@ -229,10 +277,18 @@ def so2(lmax: int, channels: int, dtype: torch.dtype) -> Product:
     other = "+".join(f"{channels}x{l}{'oe'[l % 2]}" for l in range(1, lmax + 1))
     layer = made(natural, f"{natural}+{other}", layout="ir_mul").to(dtype).requires_grad_(False)
 
-    def run(x: Tensor, vectors: Tensor) -> Tensor:
-        return layer.message(x, vectors)
+    known = torch.ones(0, dtype=torch.bool)
 
-    return Product(run, None, lambda x, y: (x.flatten(1), y[:, :3, 0].contiguous()))
+    def inputs(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        nonlocal known
+        frames = edge_frames(y[:, :3, 0], lmax)
+        known = max(known, frames.known, key=len)  # every edge has a direction
+        return x.flatten(1), *frames.blocks
+
+    def run(x: Tensor, *blocks: Tensor) -> Tensor:
+        return layer.message(x, EdgeFrames(blocks, known[: len(x)], lmax))
+
+    return Product(run, None, inputs, paths=len(layer.paths))
 
 
 #: By name.
@@ -242,12 +298,16 @@ SIDES = {
         Side("CG dense", "both", cg_dense),
         Side("CG sparse (e3nn)", "both", cg_sparse),
         Side("CG sparse even (e3nn)", "even", cg_even_sparse),
+        Side("CG sparse (compiled)", "both", cg_compiled),
+        Side("CG sparse even (compiled)", "even", cg_even_compiled),
         Side("Gaunt dense", "even", gaunt("dense")),
         Side("Gaunt sparse", "even", gaunt("sparse")),
         Side("Gaunt fourier", "even", gaunt("fourier")),
+        Side("Gaunt grid, plain torch", "even", grid_plain),
         Side("Gaunt grid", "even", gaunt("grid")),
         Side("curl grid", "odd", curl_grid),
-        Side("Gaunt + curl grid", "both", both_grid),
+        Side("Gaunt + curl sparse", "both", both("sparse")),
+        Side("Gaunt + curl grid", "both", both("grid")),
         Side("matrices", "both", matrices),
         Side("SO(2) convolution", "edge", so2),
         Side("curl, plain torch", "odd", curl_plain, one_row_count=True),

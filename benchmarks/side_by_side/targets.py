@@ -105,6 +105,13 @@ def _speedups(kernels: Result | None) -> Iterator[Target]:
                 yield Target(words, "memory or multiply-adds", task, 50, False, " %", percent)
 
 
+def _gaunt(kernels: Result | None) -> Iterator[Target]:
+    for lmax, wanted in ((4, 15), (8, 50)):
+        for task, name in (("forward", "forward"), ("forward_backward", "forward + backward")):
+            ratio = _ratio(kernels, f"gaunt_l{lmax}", task, "e3nn", threads=2)
+            yield Target(f"Gaunt product, l ≤ {lmax}", "e3nn", f"{name}, two threads", wanted, False, "×", ratio)
+
+
 def _models(model: Result | None) -> Iterator[Target]:
     words, peer = "energy + forces, water", "mace-torch"
     exact = _best(_ratio(model, "water_fp32", task, peer) for task in ("energy_forces", "inference"))
@@ -172,7 +179,7 @@ def targets(kernels: Result | None, model: Result | None) -> list[Target]:
         kernels: ``result`` of `kernels.json`.
         model: ``result`` of `model_step.json`.
     """
-    return [*_speedups(kernels), *_models(model), *_others(kernels, model)]
+    return [*_speedups(kernels), *_gaunt(kernels), *_models(model), *_others(kernels, model)]
 
 
 def gpu_targets(kernels: Result | None, model: Result | None) -> list[Target]:

@@ -1,4 +1,7 @@
-"""e3nn as it comes: TensorProduct with gather and index_add, and its spherical harmonics."""
+"""e3nn as it comes: TensorProduct with gather and index_add, and its spherical harmonics.
+
+As it comes is without a compiler: from torch 2.10 on, the default of its ``jit_mode`` is "eager" and not "script".
+"""
 
 from __future__ import annotations
 
@@ -72,20 +75,26 @@ def build(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, devi
             inputs, cotangent, "vectors", weighted=True,
         )  # fmt: skip
     if case["kind"] == "gaunt":
-        return _gaunt(case, arrays, dtype, device)
+        return gaunt_tasks(gaunt_product(case, arrays).to(device=device, dtype=dtype), case, arrays, dtype, device)
     raise NotImplementedError(f"e3nn has no {case['kind']}")
 
 
-def _gaunt(case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str) -> dict[str, Task]:
-    """Return the tasks of the same product: "uuu" paths of even sums of degrees, with the weights that make it so."""
+def gaunt_product(case: dict[str, Any], arrays: dict[str, Any]) -> torch.nn.Module:
+    """Return e3nn's product with a "uuu" path for each triple of even sum of degrees."""
     irreps = o3.Irreps(case["irreps"])
     instructions = [(int(i), int(j), int(k), "uuu", True) for i, j, k in arrays["paths"]]
-    product = o3.TensorProduct(
+    return o3.TensorProduct(
         irreps, irreps, irreps, instructions, irrep_normalization="none", path_normalization="none",
         shared_weights=True, internal_weights=False,
-    ).to(device=device, dtype=dtype)  # fmt: skip
+    )  # fmt: skip
+
+
+def gaunt_tasks(
+    product: Any, case: dict[str, Any], arrays: dict[str, Any], dtype: torch.dtype, device: str
+) -> dict[str, Task]:
+    """Return the tasks of a module with the paths of `gaunt_product`, with the weights that make it the same."""
     factors = torch.from_numpy(arrays["factors"]).to(device=device, dtype=dtype)
-    weight = factors.repeat_interleave(irreps[0].mul)
+    weight = factors.repeat_interleave(o3.Irreps(case["irreps"])[0].mul)
     inputs = leaves(arrays, ["x", "y"], dtype, device)
     cotangent = torch.from_numpy(arrays["cotangent"]).to(device=device, dtype=dtype)
     return derivative_tasks(lambda: product(inputs["x"], inputs["y"], weight), inputs, cotangent, "y")
