@@ -72,8 +72,6 @@ print("done")
 def test_tables_of_the_first_call_hold_numbers(mode: str) -> None:
     program = f"{PREPARED}\nMODE = {MODES[mode]!r}\n{CHECK}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "done"
