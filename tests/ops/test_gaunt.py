@@ -328,8 +328,8 @@ def test_bad_input() -> None:
         gaunt_tensor_product(x, y, 33)
     with pytest.raises(ShapeError, match="leading dimensions do not fit"):
         gaunt_tensor_product(x, y[:2])
-    with pytest.raises(UnknownNameError, match=r"'gird' of the Gaunt product\. Did you mean 'grid'\? Known: [^.]*\.$"):
-        gaunt_tensor_product(x, y, method="gird")
+    with pytest.raises(UnknownNameError, match=r"'grids' of the Gaunt product\. Did you mean 'grid'\? Known: [^.]*\.$"):
+        gaunt_tensor_product(x, y, method="grids")
     with pytest.raises(UnknownNameError, match="no curl"):
         gaunt_tensor_product(x, y, method="fourier", curl=True)
     with pytest.raises(ShapeError, match="exponent"):
