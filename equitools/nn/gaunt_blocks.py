@@ -102,6 +102,7 @@ class GauntTensorProductConv(torch.nn.Module):
             )
         self.weight_numel = (self.lmax[1] + 1) * self.channels
         self._blocks_in, self._blocks_out = blocks_of(self.irreps_in), blocks_of(self.irreps_out)
+        self._blocks_edge = blocks_of(self.irreps_edge)
         l1, l2, l3 = self.lmax
         variances = [
             sum(
@@ -141,7 +142,7 @@ class GauntTensorProductConv(torch.nn.Module):
             GraphError: An index is out of range.
         """
         check_features("x", x, self.irreps_in, blocks=self._blocks_in)
-        check_features("edge_attr", edge_attr, self.irreps_edge)
+        check_features("edge_attr", edge_attr, self.irreps_edge, blocks=self._blocks_edge)
         edges = edge_attr.shape[0]
         if x.ndim != 2 or edge_attr.ndim != 2 or edge_index.shape != (2, edges) or edge_index.dtype != torch.int64:
             raise ShapeError(

@@ -176,4 +176,8 @@ class GauntConvolution(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """Return what the module's line in a printed model says."""
-        return f"'{self.irreps_in}' ⊗ Y(l ≤ {self.lmax_filter}) → '{self.irreps_out}', {self.method}, odd={self.odd}"
+        where = self.weight_in.device.type
+        method = (
+            f"auto ({gaunt_convolution_method(self.weight_in)} on {where})" if self.method == "auto" else self.method
+        )
+        return f"'{self.irreps_in}' ⊗ Y(l ≤ {self.lmax_filter}) → '{self.irreps_out}', {method}, odd={self.odd}"

@@ -168,7 +168,8 @@ def gaunt_power(x: Tensor, exponent: int, lmax_out: int | None = None, *, method
         ``[..., (lmax_out+1)², C]``.
 
     Raises:
-        ShapeError: As `gaunt_tensor_product`, or the exponent is below 1.
+        ShapeError: As `gaunt_tensor_product`, or the exponent is below 1, or so high that a product in between has a
+            degree above 32.
 
     Properties:
         power_is_repeated_product: the same as multiplying one after the other.
@@ -179,14 +180,25 @@ def gaunt_power(x: Tensor, exponent: int, lmax_out: int | None = None, *, method
         raise ShapeError(f"The exponent of a power of a function must be 1 or more, it is {exponent}.")
     lmax = lmax_of("x", x)
     wanted = lmax if lmax_out is None else int(lmax_out)
+    check_factors(x, x, wanted)
+    return _power(x, exponent, lmax, wanted, method)
+
+
+def _power(x: Tensor, exponent: int, lmax: int, wanted: int, method: str) -> Tensor:
     if exponent == 1:
         missing = (wanted + 1) ** 2 - x.shape[-2]
         return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing > 0 else x[..., : (wanted + 1) ** 2, :]
     half = exponent // 2
     # Degrees of one factor beyond what the other reaches and what is wanted do not come out.
     least, rest = half * lmax, (exponent - half) * lmax
-    left = gaunt_power(x, half, min(least, rest + wanted), method=method)
-    right = left if rest == least else gaunt_power(x, exponent - half, min(rest, least + wanted), method=method)
+    between = min(rest, least + wanted)
+    if between > MAX_GAUNT_DEGREE:
+        raise ShapeError(
+            f"The power {exponent} of a function of degree {lmax} needs one in between with degree {between}; "
+            f"products have degrees to {MAX_GAUNT_DEGREE}. gaunt_powers, on one grid, has none in between."
+        )
+    left = _power(x, half, lmax, min(least, rest + wanted), method)
+    right = left if rest == least else _power(x, exponent - half, lmax, between, method)
     return gaunt_tensor_product(left, right, wanted, method=method)
 
 

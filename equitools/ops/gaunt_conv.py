@@ -119,11 +119,11 @@ def gaunt_convolution_method(x: Tensor) -> str:
     """Return the method that ``"auto"`` takes for a tensor.
 
     The compiled grid product reads and writes the features once; the rotations are small products of matrices that
-    read and write them several times, in torch's own kernels. Where the grid product is compiled it is ahead at all
-    degrees that were measured; where it is not, the frame of the edge is, which needs O(L³) operations where the grid's
-    products of matrices need O(L⁴).
+    read and write them several times, in torch's own kernels. So the grid is taken where it is compiled
+    (benchmarks/gaunt_crossover.py measures both); where it is not, the frame of the edge, which needs O(L³) operations
+    where the grid's products of matrices need O(L⁴).
     """
-    return "pole" if backend.choose("sphere_product", x) == "reference" else "grid"
+    return "grid" if backend.active_backend(x) != "reference" else "pole"
 
 
 def _check_form(x: Tensor) -> int:

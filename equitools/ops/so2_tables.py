@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from equitools.groups.su2 import real_coupling
-from equitools.ops.sphere_tables import dense, legendre
+from equitools.ops.sphere_tables import legendre, reduced
 
 __all__: list[str] = []
 
@@ -108,16 +108,17 @@ def zonal_matrices(lmax1: int, lmax_filter: int, lmax3: int, curl: bool) -> Arra
         l ≥ m to degrees l ≥ m. The product takes m to m; the curl takes +m to −m by the matrix and −m to +m by its
         negative.
     """
-    table = dense(lmax1, lmax_filter, lmax3, curl)
-    scale = _at_the_pole(lmax_filter)[:, None]
-    parts = []
-    for m in range(min(lmax1, lmax3) + 1):
-        source = [l * l + l + m for l in range(m, lmax1 + 1)]
-        target = [l * l + l + (-m if curl else m) for l in range(m, lmax3 + 1)]
-        zonal = [l * l + l for l in range(lmax_filter + 1)]
-        block = table[np.ix_(source, zonal, target)]
-        parts.append(block.transpose(1, 2, 0).reshape(lmax_filter + 1, -1) * scale)
-    return np.concatenate(parts, 1)
+    scale, orders = _at_the_pole(lmax_filter), np.arange(min(lmax1, lmax3) + 1)
+    table = np.zeros((len(orders), lmax_filter + 1, lmax3 + 1, lmax1 + 1))
+    for l1 in range(lmax1 + 1):
+        for degree in range(lmax_filter + 1):
+            for l3 in range(abs(l1 - degree), min(l1 + degree, lmax3) + 1):
+                if (l1 + degree + l3) % 2 == int(curl):
+                    m = orders[: min(l1, l3) + 1]
+                    zonal = real_coupling(l1, degree, l3)[:, degree, :]  # order 0 of the filter is all that is needed
+                    block = zonal[l1 + m, l3 + (-m if curl else m)]
+                    table[m, degree, l3, l1] = scale[degree] * reduced(l1, degree, l3) * block
+    return np.concatenate([table[m, :, m:, m:].reshape(lmax_filter + 1, -1) for m in orders], 1)
 
 
 @functools.cache

@@ -35,12 +35,23 @@ def tensors_of(graph: Graph) -> tuple[torch.Tensor, ...]:
     return tuple(getattr(graph, name) for name in NAMES)
 
 
-@pytest.fixture
-def function() -> EnergyAndForces:
+def energy_and_forces(**options: str) -> EnergyAndForces:
     torch.manual_seed(0)
     config = {"channels": 2, "l_max": 1, "correlation": 2, "num_layers": 2, "radial_hidden": (4,), "num_radial": 3}
+    config |= options
     network = build("many_body_mp", cutoff=4.0, species=(1, 6, 8), **config)
     return EnergyAndForces(Potential(network, {1: -13.0, 6: -1029.0, 8: -2043.0})).double().eval()
+
+
+@pytest.fixture
+def function() -> EnergyAndForces:
+    return energy_and_forces()
+
+
+@pytest.fixture(params=["clebsch-gordan", "gaunt"])
+def either(request: pytest.FixtureRequest) -> EnergyAndForces:
+    """With either product in the convolutions and the contractions."""
+    return energy_and_forces(product=request.param, convolution=request.param)
 
 
 @pytest.fixture
@@ -97,13 +108,13 @@ def traced(function: EnergyAndForces, graph: Graph) -> torch.fx.GraphModule:
 
 
 @pytest.mark.usefixtures("follows_gradients")
-def test_compiled_energy_and_forces_equal_eager(function: EnergyAndForces, make_graph) -> None:
-    check_compiled(function, make_graph, "aot_eager", dynamic=False)
+def test_compiled_energy_and_forces_equal_eager(either: EnergyAndForces, make_graph) -> None:
+    check_compiled(either, make_graph, "aot_eager", dynamic=False)
 
 
 @pytest.mark.usefixtures("follows_gradients")
-def test_compiled_training_equals_eager(function: EnergyAndForces, make_graph) -> None:
-    check_training(function, make_graph, "aot_eager", dynamic=False)
+def test_compiled_training_equals_eager(either: EnergyAndForces, make_graph) -> None:
+    check_training(either, make_graph, "aot_eager", dynamic=False)
 
 
 @needs_compiler
@@ -120,8 +131,8 @@ def test_inductor_training_equals_eager(function: EnergyAndForces, make_graph) -
     check_training(function, make_graph, "inductor", dynamic=True)
 
 
-def test_exported_program_equals_eager_for_any_size(function: EnergyAndForces, make_graph) -> None:
-    molecule, water, crystal = (make_graph(kind) for kind in ("molecule", "water", "crystal"))
+def test_exported_program_equals_eager_for_any_size(either: EnergyAndForces, make_graph) -> None:
+    function, molecule, water, crystal = either, *(make_graph(kind) for kind in ("molecule", "water", "crystal"))
     graph_module = traced(function, molecule)
     program = torch.export.export(graph_module, tensors_of(molecule), dynamic_shapes=SIZES)
     for graph in (molecule, water, crystal):

@@ -153,6 +153,31 @@ def test_gradients(method: str) -> None:
     near(run(x, y, weight), wanted, 1e-12)
 
 
+def test_compilers() -> None:
+    """Convolution and contraction: one graph for value and gradients, and an exported program."""
+    conv = GauntTensorProductConv(natural(2, 1), natural(1, 1), natural(2, 2), layout="ir_mul").double()
+    block = GauntContraction(natural(2, 2), natural(2, 1), 3, 2).double()
+    y, index = edges(1)
+    species = torch.tensor([0, 1, 1, 0, 1])
+    x, weight = torch.randn(NODES, 8, dtype=torch.float64), torch.randn(EDGES, 4, dtype=torch.float64)
+    given = [t.requires_grad_() for t in (x, y, weight)]
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.block = conv, block
+
+        def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+            return self.block(self.conv(x, y, weight, index, NODES), species)
+
+    eager, compiled = (f(*given) for f in (Module(), torch.compile(Module(), backend="aot_eager", fullgraph=True)))
+    near(compiled, eager, 1e-13)
+    for a, b in zip(*(torch.autograd.grad(out.square().sum(), given) for out in (compiled, eager)), strict=True):
+        near(a, b, 1e-12)
+    plain = tuple(t.detach() for t in given)
+    near(torch.export.export(Module(), plain).module()(*plain), eager, 1e-13)
+
+
 def test_blocks_take_either_product() -> None:
     """One call, either product; Gaunt has fewer weights, and refuses what is no function."""
     interaction, product = (

@@ -9,7 +9,14 @@ from torch import Tensor
 from equitools.errors import GraphError, IrrepsError, ShapeError, UnknownNameError
 from equitools.groups import irreps_matrix, random_rotation
 from equitools.nn import GauntConvolution
-from equitools.ops import edge_frames, gaunt_tensor_product, segment_sum, spherical_harmonics
+from equitools.ops import (
+    edge_frames,
+    extension_loaded,
+    gaunt_tensor_product,
+    segment_sum,
+    spherical_harmonics,
+    use_backend,
+)
 
 NODES, EDGES = 5, 9
 
@@ -121,6 +128,29 @@ def test_gradients() -> None:
     assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in layer.parameters())
 
 
+@pytest.mark.parametrize("method", ["grid", "pole"])
+def test_compilers(method: str) -> None:
+    """One graph for value and gradients, and an exported program."""
+    layer = GauntConvolution("2x0e+2x1o", 1, odd="curl", method=method).double()
+    index, _ = graph()
+    given = [t.requires_grad_() for t in inputs(layer)]
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+            return self.layer(x, v, w, index, NODES)
+
+    eager, compiled = (f(*given) for f in (Module(), torch.compile(Module(), backend="aot_eager", fullgraph=True)))
+    near(compiled, eager, 1e-13)
+    for a, b in zip(*(torch.autograd.grad(out.square().sum(), given) for out in (compiled, eager)), strict=True):
+        near(a, b, 1e-12)
+    plain = tuple(t.detach() for t in given)
+    near(torch.export.export(Module(), plain).module()(*plain), eager, 1e-13)
+
+
 @pytest.mark.parametrize("irreps_out", [None, "4x0e+4x1o", "4x2e+4x3o"])
 def test_frames_are_shared(irreps_out: str | None) -> None:
     layer = GauntConvolution("4x0e+4x1o+4x2e", 2, irreps_out, method="pole").double()
@@ -133,6 +163,16 @@ def test_frames_are_shared(irreps_out: str | None) -> None:
         layer(x, vectors, weight, index, NODES, frames=edge_frames(vectors, 1))
     with pytest.raises(ShapeError, match="frames of 4 edges"):
         layer(x, vectors, weight, index, NODES, frames=edge_frames(vectors[:4], 3))
+
+
+def test_the_layer_says_which_method_it_takes() -> None:
+    assert ", pole, odd=none" in repr(GauntConvolution("2x0e", 1, method="pole"))
+    layer = GauntConvolution("2x0e", 1)
+    with use_backend("reference"):
+        assert ", auto (pole on cpu), odd=none" in repr(layer)
+    if extension_loaded():
+        with use_backend("cpu"):
+            assert ", auto (grid on cpu), odd=none" in repr(layer)
 
 
 def test_bad_input() -> None:

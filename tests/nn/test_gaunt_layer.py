@@ -236,8 +236,8 @@ def test_bad_input() -> None:
         GauntTensorProduct("4x0e + 4x0e", "4x0e")
     with pytest.raises(IrrepsError, match="multiplicity of irreps_in1, 4"):
         GauntTensorProduct("4x0e", "8x0e")
-    with pytest.raises(UnknownNameError, match=r"'gird' of the Gaunt product\. Did you mean 'grid'"):
-        GauntTensorProduct("4x0e", "4x0e", method="gird")
+    with pytest.raises(UnknownNameError, match=r"'grids' of the Gaunt product\. Did you mean 'grid'"):
+        GauntTensorProduct("4x0e", "4x0e", method="grids")
     with pytest.raises(UnknownNameError, match="'none' or 'curl'"):
         GauntTensorProduct("4x0e", "4x0e", odd="vector")
     with pytest.raises(UnknownNameError, match="no odd half"):

@@ -174,11 +174,34 @@ def test_equivariance(irreps: tuple[str, str], mmax: int | None, group: str) -> 
 @pytest.mark.parametrize(("mmax", "group"), [(None, "O(3)"), (1, "O(3)"), (None, "SO(3)"), (0, "SO(3)")])
 def test_unit_variance(mmax: int | None, group: str) -> None:
     torch.manual_seed(0)
-    layer = SO2Convolution("64x0e+64x1o+64x2e+32x1e", "32x0e+32x1o+32x3o+32x2o+32x1e", mmax or None, group).double()
+    layer = SO2Convolution("64x0e+64x1o+64x2e+32x1e", "32x0e+32x1o+32x3o+32x2o+32x1e", mmax, group).double()
     x, vectors = normal(300, layer.irreps_in.dim), normal(300, 3, seed=2)
     out = layer.message(x, vectors)
     for part, (_, ir) in zip(layer.irreps_out.slices(), layer.irreps_out, strict=True):
         assert float(out[:, part].detach().square().mean()) == pytest.approx(1.0, abs=0.12), str(ir)
+
+
+def test_compilers() -> None:
+    """One graph for value and gradients, and an exported program."""
+    layer = SO2Convolution("2x0e+2x1o+1x1e", "2x0e+1x1o+1x2o").double()
+    index, vectors = graph()
+    x, weight = normal(NODES, layer.irreps_in.dim), normal(EDGES, layer.weight_numel, seed=3)
+    given = [t.requires_grad_() for t in (x, vectors, weight)]
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+            return self.layer(x, v, index, NODES, w)
+
+    eager, compiled = (f(*given) for f in (Module(), torch.compile(Module(), backend="aot_eager", fullgraph=True)))
+    near(compiled, eager, 1e-13)
+    for a, b in zip(*(torch.autograd.grad(out.square().sum(), given) for out in (compiled, eager)), strict=True):
+        near(a, b, 1e-12)
+    plain = tuple(t.detach() for t in given)
+    near(torch.export.export(Module(), plain).module()(*plain), eager, 1e-13)
 
 
 def test_no_direction() -> None:

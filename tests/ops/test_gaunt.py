@@ -328,12 +328,18 @@ def test_bad_input() -> None:
         gaunt_tensor_product(x, y, 33)
     with pytest.raises(ShapeError, match="leading dimensions do not fit"):
         gaunt_tensor_product(x, y[:2])
-    with pytest.raises(UnknownNameError, match=r"'gird' of the Gaunt product\. Did you mean 'grid'\? Known: [^.]*\.$"):
-        gaunt_tensor_product(x, y, method="gird")
+    with pytest.raises(UnknownNameError, match=r"'grids' of the Gaunt product\. Did you mean 'grid'\? Known: [^.]*\.$"):
+        gaunt_tensor_product(x, y, method="grids")
     with pytest.raises(UnknownNameError, match="no curl"):
         gaunt_tensor_product(x, y, method="fourier", curl=True)
     with pytest.raises(ShapeError, match="exponent"):
         gaunt_power(x, 0)
+    with pytest.raises(ShapeError, match="-3 was asked for"):
+        gaunt_power(x, 1, -3)
+    with pytest.raises(ShapeError, match="half precision"):
+        gaunt_power(x.half(), 1)
+    with pytest.raises(ShapeError, match=r"power 14 .*degree 35; .*gaunt_powers"):
+        gaunt_power(factors(5, 0)[0], 14)
     assert set(GAUNT_METHODS) == {"auto", "dense", "sparse", "fourier", "grid"}
     for words, arguments in (
         ("three degrees", (x, y, x.flatten(), [2, 2], 0, 1, False)),

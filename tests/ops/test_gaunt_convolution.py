@@ -16,6 +16,7 @@ from equitools.ops import (
     gaunt_convolution,
     gaunt_tensor_product,
     so2_tables,
+    sphere_tables,
     spherical_harmonics,
     use_backend,
 )
@@ -183,6 +184,43 @@ def test_rows_of_any_number_and_strides() -> None:
     x, weight = inputs(3, 2)
     strided = x.transpose(1, 2).contiguous().transpose(1, 2)
     near(gaunt_convolution(strided, edges(), weight, method="pole"), gaunt_convolution(x, edges(), weight), 1e-13)
+
+
+@pytest.mark.parametrize("shape", SHAPES[2:], ids=str)
+@pytest.mark.parametrize("method", ["pole", "grid"])
+def test_compilers(method: str, shape: tuple[int, int]) -> None:
+    """One graph for value and gradients, and an exported program."""
+    x, weight = inputs(2, 1, shape)
+    given = [t.requires_grad_() for t in (x, edges()[:-1], weight)]
+    given[0] = x[:-1].detach().requires_grad_()
+    given[2] = (weight if shape[0] else weight[:-1]).detach().requires_grad_()
+
+    class Module(torch.nn.Module):
+        def forward(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+            return gaunt_convolution(x, v, w, 3, curl=True, method=method)
+
+    eager, compiled = (f(*given) for f in (Module(), torch.compile(Module(), backend="aot_eager", fullgraph=True)))
+    near(compiled, eager, 1e-13)
+    for a, b in zip(*(torch.autograd.grad(out.square().sum(), given) for out in (compiled, eager)), strict=True):
+        near(a, b, 1e-11)
+    plain = tuple(t.detach() for t in given)
+    near(torch.export.export(Module(), plain).module()(*plain), eager, 1e-13)
+
+
+def test_zonal_matrices_are_those_of_the_dense_tensor() -> None:
+    for curl in (False, True):
+        for l1, l2, l3 in ((3, 2, 4), (4, 4, 1), (0, 3, 3), (0, 0, 2)):
+            table, start = sphere_tables.dense(l1, l2, l3, curl), 0
+            flat = so2_tables.zonal_matrices(l1, l2, l3, curl)
+            for m in range(min(l1, l3) + 1):
+                source = [l * l + l + m for l in range(m, l1 + 1)]
+                target = [l * l + l + (-m if curl else m) for l in range(m, l3 + 1)]
+                block = table[np.ix_(source, [l * l + l for l in range(l2 + 1)], target)].transpose(1, 2, 0)
+                block = block * np.sqrt((2 * np.arange(l2 + 1) + 1) / (4 * math.pi))[:, None, None]
+                size = block[0].size
+                np.testing.assert_allclose(flat[:, start : start + size], block.reshape(l2 + 1, -1), atol=1e-15)
+                start += size
+            assert start == flat.shape[1]
 
 
 def test_what_auto_takes() -> None:

@@ -115,10 +115,19 @@ def test_single_precision() -> None:
 
 
 def test_threads_and_blocks_do_not_matter() -> None:
-    x = function(2, rows=40, channels=37)
-    whole = gaunt_powers(x, 3, 1)
-    near(torch.cat([gaunt_powers(part, 3, 1) for part in x.split(7)]), whole, 1e-14)
-    assert torch.equal(gaunt_powers(x, 3, 1), whole)
+    """With so many rows that several threads have work; the derivative is another kernel."""
+    x = function(3, rows=700, channels=37).requires_grad_()
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            out = gaunt_powers(x, 3, 2)
+            found.append((out.detach(), torch.autograd.grad(out.square().sum(), x)[0]))
+    finally:
+        torch.set_num_threads(before)
+    for one, several in zip(*found, strict=True):
+        assert torch.equal(one, several)
+    near(torch.cat([gaunt_powers(part, 3, 2) for part in x.detach().split(77)]), found[0][0], 1e-14)
 
 
 @pytest.mark.parametrize(("lmax", "power", "l"), [(2, 1, 1), (2, 2, 0), (2, 3, 1), (1, 4, 0), (1, 4, 2)])
