@@ -176,7 +176,7 @@ class GauntTensorProductConv(torch.nn.Module):
         if self.coupling is None:
             return self.forward(x, edge_attr, hidden @ weight, edge_index, num_nodes)
         check_features("x", x, self.irreps_in, blocks=self._blocks_in)
-        check_features("edge_attr", edge_attr, self.irreps_edge)
+        check_features("edge_attr", edge_attr, self.irreps_edge, blocks=self._blocks_edge)
         if weight.ndim != 2 or weight.shape[-1] != self.weight_numel:
             raise ShapeError(
                 f"weight must be [{hidden.shape[-1]}, {self.weight_numel}], the tensor given is {list(weight.shape)}."
