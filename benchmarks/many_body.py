@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import queue
 import shlex
 import statistics
@@ -32,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._results import IMAGES, ROOT, load, save
 
 #: What a cell's process prints when it has imported everything, and when its modules are made.
-STARTED, BUILT = "started", "built"
+STARTED, BUILT, NO_MEMORY = "started", "built", "no memory"
 #: Seconds that the start of a process may take.
 START_SECONDS = 120.0
 CELLS = [(power, lmax) for power in (2, 3, 4, 5) for lmax in (2, 3, 4, 5, 6)]
@@ -51,6 +52,7 @@ def cell(power: int, lmax: int, nodes: int, channels: int, threads: int, seconds
 
     from equitools.nn import GauntContraction, SymmetricContraction
 
+    _limit_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     x = torch.randn(nodes, channels * (lmax + 1) ** 2)
@@ -62,7 +64,13 @@ def cell(power: int, lmax: int, nodes: int, channels: int, threads: int, seconds
         if side in (name, "both"):
             start = time.perf_counter()
             irreps = (_natural(channels, lmax), _natural(channels, LMAX_OUT))
-            modules[name] = kind(*irreps, power, SPECIES, layout="ir_mul")
+            try:
+                modules[name] = kind(*irreps, power, SPECIES, layout="ir_mul")
+            except (MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and "memory" not in str(error):
+                    raise
+                print(NO_MEMORY, flush=True)
+                return
             built[name] = time.perf_counter() - start
     print(BUILT, flush=True)
     found: dict[str, Any] = {name: {"build_s": built[name]} for name in modules}
@@ -86,6 +94,17 @@ def cell(power: int, lmax: int, nodes: int, channels: int, threads: int, seconds
     print(json.dumps(found))
 
 
+def _limit_memory() -> None:
+    """Have what needs more than three quarters of the memory fail, instead of the system running out of it."""
+    try:
+        import resource
+
+        most = int(0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    except (ImportError, ValueError, OSError):
+        pass
+
+
 def _task(task: str, module: Any, x: Any, species: Any) -> Callable[[], Any]:
     import torch
 
@@ -107,7 +126,7 @@ def _task(task: str, module: Any, x: Any, species: Any) -> Callable[[], Any]:
 
 
 def run_cell(command: list[str], build_seconds: float, run_seconds: float) -> dict[str, Any] | str:
-    """Return what a cell's process finds, or after which of its lines it took too long: it is ended then.
+    """Return what a cell's process finds, or after which of its lines it took too long or ended: it is ended then.
 
     Args:
         command: Prints `STARTED`, `BUILT`, and the figures as JSON.
@@ -135,6 +154,8 @@ def run_cell(command: list[str], build_seconds: float, run_seconds: float) -> di
                 readers[1].join()
                 raise RuntimeError(f"{shlex.join(command)} failed:\n{''.join(errors)}")
             said = line
+            if said == NO_MEMORY:
+                return said
         found: dict[str, Any] = json.loads(said)
     except queue.Empty:
         if not said:
@@ -161,7 +182,7 @@ def measure(power: int, lmax: int, options: argparse.Namespace, least: int | Non
     command += ["--seconds", str(options.seconds), "--nodes", str(options.nodes), "--channels", str(options.channels)]
     row: dict[str, Any] = {"power": power, "lmax": lmax}
     if least is not None:
-        row["missing"] = f"the couplings of L = {least} were not made in {options.build_seconds:.0f} s"
+        row["missing"] = f"the couplings of L = {least} could not be made"
     else:
         # Two sides of three tasks, each for so many seconds or five runs; these may be slow.
         found = run_cell([*command, "--side", "both"], options.build_seconds, 60 + 30 * options.seconds)
@@ -170,10 +191,12 @@ def measure(power: int, lmax: int, options: argparse.Namespace, least: int | Non
         elif found == BUILT:
             row["missing"] = f"the runs took longer than {60 + 30 * options.seconds:.0f} s"
         else:
-            row["missing"], row["too_long_to_build"] = (
-                f"the couplings were not made in {options.build_seconds:.0f} s",
-                True,
+            row["missing"] = (
+                "the couplings need more than three quarters of the memory"
+                if found == NO_MEMORY
+                else f"the couplings were not made in {options.build_seconds:.0f} s"
             )
+            row["too_long_to_build"] = True
     if "sides" not in row:
         done = subprocess.run([*command, "--side", SIDES[0]], check=True, cwd=ROOT, capture_output=True, text=True)
         row["sides"] = json.loads(done.stdout.splitlines()[-1])
@@ -219,7 +242,7 @@ def main() -> None:
     parser.add_argument("--build-seconds", type=float, default=240.0, help="for the couplings of a contraction")
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--channels", type=int, default=CHANNELS)
-    parser.add_argument("--only", help="ν,L of one cell")
+    parser.add_argument("--only", nargs="+", metavar="ν,L", help="these cells")
     parser.add_argument("--quick", action="store_true", help="two small cells, nothing is written")
     parser.add_argument("--cell", nargs=2, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--side", default="both", help=argparse.SUPPRESS)
@@ -231,9 +254,9 @@ def main() -> None:
     if options.quick:
         cells, options.seconds, options.nodes = [(2, 2), (3, 2)], 0.05, 16
     elif options.only:
-        power, lmax = (int(word) for word in options.only.split(","))
-        cells, old = [(power, lmax)], load("many_body")
-        rows = [row for row in (old["result"]["rows"] if old else []) if (row["power"], row["lmax"]) != (power, lmax)]
+        wanted = [tuple(int(word) for word in pair.split(",")) for pair in options.only]
+        cells, old = [pair for pair in CELLS if pair in wanted], load("many_body")
+        rows = [row for row in (old["result"]["rows"] if old else []) if (row["power"], row["lmax"]) not in wanted]
     too_long: dict[int, int] = {}
     for power, lmax in cells:
         rows.append(measure(power, lmax, options, too_long.get(power)))

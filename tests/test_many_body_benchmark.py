@@ -39,16 +39,18 @@ def test_what_takes_too_long_is_told_apart() -> None:
     assert many_body.run_cell(_child("started", "built", "{}"), 30, 30) == {}
     assert many_body.run_cell(_child("started", then=sleep), 0.1, 30) == many_body.STARTED
     assert many_body.run_cell(_child("started", "built", then=sleep), 30, 0.1) == many_body.BUILT
+    assert many_body.run_cell(_child("started", "no memory", then=sleep), 30, 30) == many_body.NO_MEMORY
     with pytest.raises(RuntimeError, match="no such couplings"):
         many_body.run_cell(_child("started", then="raise ValueError('no such couplings')"), 30, 30)
 
 
-@pytest.mark.parametrize("after", [many_body.STARTED, many_body.BUILT])
+@pytest.mark.parametrize("after", [many_body.STARTED, many_body.BUILT, many_body.NO_MEMORY])
 def test_a_cell_that_takes_too_long_has_our_side(after: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_body, "run_cell", lambda *_: after)
     row = many_body.measure(2, 1, _options(), None)
-    assert row["missing"].startswith("the runs" if after == many_body.BUILT else "the couplings were not made in 60 s")
-    assert ("too_long_to_build" in row) == (after == many_body.STARTED)
+    words = {many_body.BUILT: "the runs", many_body.NO_MEMORY: "the couplings need more"}
+    assert row["missing"].startswith(words.get(after, "the couplings were not made in 60 s"))
+    assert ("too_long_to_build" in row) == (after != many_body.BUILT)
     assert list(row["sides"]) == [many_body.SIDES[0]]
     assert "ratio" not in row
 
