@@ -6,6 +6,8 @@ import datetime
 import importlib.metadata
 import json
 import platform
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,16 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def command(script: str) -> str:
+    """Return the command that runs now, as anybody could give it: of an absolute path only the last part.
+
+    Args:
+        script: The file's name in `benchmarks`.
+    """
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return " ".join([f"python benchmarks/{script}", *map(shlex.quote, words)])
 
 
 def context() -> dict[str, Any]:

@@ -19,7 +19,6 @@ import functools
 import gc
 import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._results import RESULTS, ROOT, context, save
+from benchmarks._results import RESULTS, ROOT, command, context, save
 from benchmarks.products import counting
 from benchmarks.products.sides import SIDES, Product, Side
 from benchmarks.side_by_side.driver import shorten, statistics
@@ -162,7 +161,7 @@ class Table:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.path = options.output or (ROOT / ".bench" if options.quick else RESULTS) / "gaunt.json"
-        self.command = " ".join(["python benchmarks/gaunt.py", *map(shlex.quote, sys.argv[1:])])
+        self.command = command("gaunt.py")
         self.wanted = [SIDES[name] for name in options.only or SIDES]
         self.fitted = [side for side in self.wanted if side.name in FIT_SIDES]
         self.result: dict[str, Any] = {"products": [], "rows": []}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
 import sys
 import time
@@ -26,7 +25,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._results import RESULTS, ROOT, load, save
+from benchmarks._results import RESULTS, ROOT, command, load, save
 from equitools._atomic import write_text
 from equitools.ops import edge_frames, gaunt_convolution
 from equitools.ops.gaunt import gaunt_tensor_product
@@ -272,7 +271,7 @@ def main() -> int:
     start = time.perf_counter()
     device, quick = options.device, options.quick
     name = "gaunt_crossover" if device == "cpu" else "gaunt_crossover_cuda"
-    command = " ".join(["python benchmarks/gaunt_crossover.py", *map(shlex.quote, sys.argv[1:])])
+    ran = command("gaunt_crossover.py")
     path = options.output or (None if quick else RESULTS / f"{name}.json")
     result: dict[str, Any] = {
         "complete": False, "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -284,7 +283,7 @@ def main() -> int:
             result[part] = rows
             result["seconds"] = round(time.perf_counter() - start, 1)
             if path is not None:
-                save(name, command, result, path)
+                save(name, ran, result, path)
 
         return write
 

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from ase.io import read, write
 
-from benchmarks._results import IMAGES, ROOT, load, save
+from benchmarks._results import IMAGES, ROOT, command, load, save
 from equitools._atomic import write_text
 
 #: What is compared: name, options of the network.
@@ -348,7 +348,7 @@ def main() -> None:
         if not arguments.quick:
             save(
                 "gaunt_training",
-                " ".join(["python benchmarks/gaunt_training.py", *map(shlex.quote, sys.argv[1:])]),
+                command("gaunt_training.py"),
                 result,
             )
             plot(result)

@@ -30,7 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._results import IMAGES, ROOT, load, save
+from benchmarks._results import IMAGES, ROOT, command, load, save
 
 #: What a cell's process prints when it has imported everything, and when its modules are made.
 STARTED, BUILT, NO_MEMORY = "started", "built", "no memory"
@@ -270,7 +270,7 @@ def main() -> None:
         if not options.quick:
             result = {"nodes": options.nodes, "channels": options.channels, "species": SPECIES, "lmax_out": LMAX_OUT,
                       "threads": options.threads, "rows": rows}  # fmt: skip
-            save("many_body", " ".join(["python benchmarks/many_body.py", *map(shlex.quote, sys.argv[1:])]), result)
+            save("many_body", command("many_body.py"), result)
             plot(rows)
 
 

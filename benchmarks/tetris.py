@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._results import ROOT, save
+from benchmarks._results import ROOT, command, save
 
 
 def example() -> ModuleType:
@@ -70,8 +69,8 @@ def main() -> None:
     }  # fmt: skip
     for product in tetris.PRODUCTS:
         result["products"][product] = measure(tetris, product, seeds, steps, rotations)
-    command = " ".join(["python benchmarks/tetris.py", *map(shlex.quote, sys.argv[1:])])
-    print(f"wrote {save('tetris', command, result, path)}")
+    ran = command("tetris.py")
+    print(f"wrote {save('tetris', ran, result, path)}")
 
 
 if __name__ == "__main__":
