@@ -275,10 +275,12 @@ class Functions:
 
 
 def kind_of(ir: object) -> int:
+    """Return 1 for an irrep that belongs to a function (parity (−1)^l), −1 for one of a pseudo-function."""
     return int(ir.p) * (-1) ** int(ir.l)  # type: ignore[attr-defined]
 
 
 def parity_of(l: int, kind: int) -> str:
+    """Return the parity of degree l of a function (kind 1) or a pseudo-function (−1), ``"e"`` or ``"o"``."""
     return "e" if kind * (-1) ** l > 0 else "o"
 
 

@@ -242,8 +242,8 @@ def test_bad_input() -> None:
         conv(x, y.float(), weight, index, NODES)
     with pytest.raises(ShapeError, match="weight must be"):
         conv.from_hidden(x, y, weight, weight[:4, :3], index, NODES)
-    with pytest.raises(UnknownNameError, match="'product'"):
-        GauntTensorProductConv(natural(2, 1), natural(1, 1), natural(2, 1), method="produkt")
+    with pytest.raises(UnknownNameError, match="'coupling'"):
+        GauntTensorProductConv(natural(2, 1), natural(1, 1), natural(2, 1), method="couple")
     assert conv(x, y[:0], weight[:0], index[:, :0], NODES).shape == (NODES, 8)
     assert GauntTensorProductConv(natural(2, 5), natural(1, 1), natural(2, 1)).method == "product"
     assert "coupling" in repr(conv)
