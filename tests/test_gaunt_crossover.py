@@ -58,7 +58,7 @@ def test_a_quick_run_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert seen[0] == (False, cells // 6, 0)
     assert seen[-1] == (True, cells, poles)
     table = json.loads(output.read_text(encoding="utf-8"))
-    assert table["command"].endswith(f"--quick --output {output}")
+    assert table["command"].endswith(f"--quick --output {output.name}")
     for cell in table["result"]["pole"]:
         assert min(*cell["forward_ms"].values(), *cell["forward_backward_ms"].values()) > 0
     page = crossover_page.pole(table)

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from equitools.errors import IrrepsError, ShapeError, UnknownNameError
 from equitools.groups import Irreps, irreps_matrix, random_rotation
+from equitools.groups._e3nn import E3NN_VERSION
 from equitools.nn import GauntTensorProduct, to_ir_mul, to_mul_ir
 from equitools.ops import extension_loaded, sphere_tables, spherical_harmonics, use_backend
 from equitools.ops.gaunt import gaunt_method
 
+OLD = tuple(int(part) for part in E3NN_VERSION.split(".")[:2]) < (0, 5)
 SETS = [
     ("4x0e + 4x1o + 4x2e", "4x0e + 4x1o + 4x2e", None),
     ("4x0e + 4x1o + 4x2e", "1x0e + 1x1o + 1x2e + 1x3o", "4x0e + 4x1o + 4x3o"),
@@ -143,6 +145,8 @@ def test_gradients() -> None:
 @pytest.mark.parametrize("odd", ["none", "curl"])
 def test_path_weights_are_clebsch_gordan(irreps: tuple[str, str, str | None], odd: str) -> None:
     """The paths are those of e3nn's uuu product: with the odd half all that couple, without those of even sum."""
+    if odd == "curl" and OLD:
+        pytest.skip("e3nn 0.4 gives some couplings of odd sum the other sign")
     layer = GauntTensorProduct(*irreps, odd=odd, path_weights=True).double()
     assert layer.path_weight is not None
     assert set(layer.state_dict()) == {"path_weight"}

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from equitools.errors import ShapeError, UnknownNameError
 from equitools.groups import irreps_matrix, random_rotation
+from equitools.groups._e3nn import E3NN_VERSION
 from equitools.ops import sparse_tables, sphere_tables, use_backend
 from equitools.ops.gaunt import gaunt_method, gaunt_paths, gaunt_tensor_product
 from equitools.ops.gaunt_crossover import fastest
 from equitools.ops.gaunt_measured import MEASURED
 
+OLD = tuple(int(part) for part in E3NN_VERSION.split(".")[:2]) < (0, 5)
 DEGREES = [(0, 0, 0), (1, 1, 1), (3, 2, 4), (2, 5, 3), (6, 6, 6), (0, 4, 4), (3, 3, 0), (11, 2, 10)]
 
 
@@ -144,6 +146,7 @@ def test_weighted_methods_agree(degrees: tuple[int, int, int], curl: bool, chann
         )
 
 
+@pytest.mark.skipif(OLD, reason="e3nn 0.4 gives some couplings of odd sum the other sign")
 @pytest.mark.parametrize("degrees", [(1, 1, 1), (3, 2, 4)])
 def test_weighted_paths_are_clebsch_gordan(degrees: tuple[int, int, int]) -> None:
     """Both halves, each path with its weight, are all paths of e3nn's uuu product."""
