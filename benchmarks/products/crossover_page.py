@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.products.origin import origin
 from benchmarks.side_by_side.report import number
 
 Table = dict[str, Any]
 METHODS = ("dense", "sparse", "fourier", "grid")
 NOTHING = "There are no results of this version yet: `python benchmarks/gaunt_crossover.py` measures and writes them.\n"
-
-
-def _where(table: Table) -> str:
-    versions = table["versions"]
-    return (
-        f"*{table['processor']}, {table['threads']} thread{'s' * (table['threads'] > 1)}, torch {versions['torch']}, "
-        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`"
-        f"{'' if table['result'].get('complete', True) else ' (not everything has been run)'}*"
-    )
 
 
 def auto(table: Table | None) -> str:
@@ -42,7 +34,7 @@ def auto(table: Table | None) -> str:
             for r in rows
         ]
         parts.append(f"{words}:\n\n" + "\n".join(lines))
-    return "\n\n".join([*parts, _where(table)]) + "\n"
+    return "\n\n".join([*parts, origin(table)]) + "\n"
 
 
 def errors(table: Table | None) -> str:
@@ -61,7 +53,7 @@ def errors(table: Table | None) -> str:
             wanted = [m for m in METHODS if not (curl and m == "fourier")]
             cells += [f"{found[m]:.1e}" if m in found else "–" for m in wanted]
         lines.append(f"| {lmax} | {' | '.join(cells)} |")
-    return "\n".join(lines) + f"\n\n{_where(table)}\n"
+    return "\n".join(lines) + f"\n\n{origin(table)}\n"
 
 
 def pole(table: Table | None) -> str:
@@ -93,4 +85,4 @@ def pole(table: Table | None) -> str:
         "makes its harmonics. Gradients are those of the features and the weights. A ratio is the frame's time to the "
         "grid's: above 1 the grid is the faster."
     )
-    return "\n\n".join([head, "\n".join(lines), f"{'; '.join(said)}.", _where(table)]) + "\n"
+    return "\n\n".join([head, "\n".join(lines), f"{'; '.join(said)}.", origin(table)]) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.products.origin import origin
 from benchmarks.side_by_side.report import number, target_rows
 from benchmarks.side_by_side.targets import Target
 
@@ -20,15 +21,6 @@ NOTES = {
     "acac": "Those of acac are the separate file `test_MD_300K`.",
 }
 NOTHING = "There are no results of this version yet: `python benchmarks/{}.py` measures and writes them.\n"
-
-
-def _where(table: Table, threads: int | None = None) -> str:
-    versions = table["versions"]
-    count = table["threads"] if threads is None else threads
-    return (
-        f"*{table['processor']}, {count} thread{'s' * (count > 1)}, torch {versions['torch']}, "
-        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`*"
-    )
 
 
 def _ratio(result: Table | None, power: int, lmax: int, task: str) -> float | None:
@@ -84,7 +76,7 @@ def many_body(table: Table | None) -> str:
     )
     return "\n\n".join([
         "![Times of many-body products](images/many_body.png)", target_rows(list(targets(result))), head,
-        "\n".join(lines), "\n".join(said), _where(table, result["threads"]),
+        "\n".join(lines), "\n".join(said), origin(table, result["threads"]),
     ]) + "\n"  # fmt: skip
 
 
@@ -121,4 +113,4 @@ def trainings(table: Table | None) -> str:
     )
     doubt = f"{noted} Each network was trained with one seed: small differences between networks may be those of seeds."
     picture = "![Errors and step times](images/gaunt_training.png)"
-    return "\n\n".join([picture, head, "\n".join(lines), doubt, _where(table, 1)]) + "\n"
+    return "\n\n".join([picture, head, "\n".join(lines), doubt, origin(table, 1)]) + "\n"
