@@ -8,7 +8,7 @@ __all__ = ["origin"]
 
 
 def origin(table: dict[str, Any], threads: int | None = None) -> str:
-    """Return processor, threads, versions, date and command of a result file in a line.
+    """Return processor, threads, versions, date and command of a result file in a line, and whether it is complete.
 
     Args:
         table: The file.
@@ -18,5 +18,6 @@ def origin(table: dict[str, Any], threads: int | None = None) -> str:
     count = table["threads"] if threads is None else threads
     return (
         f"*{table['processor']}, {count} thread{'s' * (count > 1)}, torch {versions['torch']}, "
-        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`*"
+        f"equitools {versions['equitools']}, {table['date']}; `{table['command']}`"
+        f"{'' if table['result'].get('complete', True) else ' (not everything has been run)'}*"
     )
