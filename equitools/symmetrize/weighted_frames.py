@@ -1,4 +1,4 @@
-"""Weighted frames: principal axes where they are well defined, Gram–Schmidt frames where they are not, blended smoothly.
+"""Weighted frames: principal axes where they are well defined, Gram–Schmidt frames elsewhere, blended smoothly.
 
 The average over the principal axes with all signs (`sign_table`) is smooth as long as the eigenvalues of the second
 moments stay apart, and takes 2^(d−1) or 2^d passes through the network. Gram–Schmidt frames with weights are smooth
