@@ -136,7 +136,7 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
         sign = torch.sign(torch.linalg.det(linear.detach()))
         value = value * sign.reshape(-1, *[1] * (value.ndim - 1))
     if rep.kind == "points" and shift is not None:
-        value = value + shift.reshape(len(shift), *[1] * (value.ndim - 2), -1)
+        value = value + shift.reshape(len(shift), *[1] * (value.ndim - 2), shift.shape[-1])
     return value
 
 
