@@ -6,6 +6,9 @@ from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
 from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
+from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_project
+from equitools.symmetrize.orbit_symmetrize import Estimate, OrbitSymmetrize
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
 from equitools.symmetrize.weighted_frames import weighted_frames
 from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage, Symmetrized
@@ -13,8 +16,10 @@ from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, Stochastic
 __all__ = [
     "Canonicalize",
     "Degeneracy",
+    "Estimate",
     "FrameAverage",
     "Frames",
+    "OrbitSymmetrize",
     "Representation",
     "StochasticFrameAverage",
     "Symmetrized",
@@ -25,6 +30,10 @@ __all__ = [
     "frames",
     "gram_schmidt_frames",
     "inverse",
+    "lorentz_frames",
+    "orbit_distance",
+    "orbit_invariants",
+    "orbit_project",
     "parse_representation",
     "rotation_design",
     "unfold",

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError, nearest
-from equitools.groups import MatrixGroup, parse_group
+from equitools.groups import Lorentz, MatrixGroup, parse_group
 from equitools.symmetrize.frame_set import Frames, check_cloud, default_threshold, pad_frames
 from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.lorentz_frames import lorentz_frames
 from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
 from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
 
@@ -123,6 +124,10 @@ def frames(
             generator=generator,
         )
         return Frames(found.elements.to(x.dtype), found.weights.to(x.dtype))
+    if isinstance(group, Lorentz):
+        return lorentz_frames(
+            x, group, mask, mode, degenerate=degenerate, threshold=threshold, samples=samples, generator=generator
+        )
     options: dict[str, Any] = {"reflections": group.reflections, "degree": degree, "threshold": threshold}
     if mode == "weighted":
         centre, floor = _centre(x, mask, group.euclidean)
