@@ -5,6 +5,8 @@ from __future__ import annotations
 from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
+from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
 from equitools.symmetrize.weighted_frames import gram_schmidt_frames
 from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage, Symmetrized
@@ -18,6 +20,8 @@ __all__ = [
     "StochasticFrameAverage",
     "Symmetrized",
     "act",
+    "act_on_edges",
+    "act_on_nodes",
     "canonicalize",
     "degeneracy",
     "fold",
@@ -25,6 +29,7 @@ __all__ = [
     "gram_schmidt_frames",
     "inverse",
     "parse_representation",
+    "permutation_frames",
     "rotation_design",
     "unfold",
 ]
