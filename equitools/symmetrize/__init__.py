@@ -5,8 +5,10 @@ from __future__ import annotations
 from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.group_average import GroupAverage, symmetric_group
 from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 from equitools.symmetrize.permutation_frames import permutation_frames
+from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
 from equitools.symmetrize.weighted_frames import gram_schmidt_frames
 from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage, Symmetrized
@@ -16,6 +18,7 @@ __all__ = [
     "Degeneracy",
     "FrameAverage",
     "Frames",
+    "GroupAverage",
     "Representation",
     "StochasticFrameAverage",
     "Symmetrized",
@@ -31,5 +34,7 @@ __all__ = [
     "parse_representation",
     "permutation_frames",
     "rotation_design",
+    "rotation_quadrature",
+    "symmetric_group",
     "unfold",
 ]
