@@ -16,6 +16,7 @@ from equitools.groups.finite_rotations import (
 )
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.lorentz import Lorentz, lorentz_metric, polar_factor
 from equitools.groups.names import parse_group
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
@@ -34,6 +35,7 @@ __all__ = [
     "E",
     "Irrep",
     "Irreps",
+    "Lorentz",
     "MatrixGroup",
     "O",
     "axis_angle_to_matrix",
@@ -45,11 +47,13 @@ __all__ = [
     "gaunt_coefficients",
     "icosahedral_group",
     "irreps_matrix",
+    "lorentz_metric",
     "matrix_to_quaternion",
     "multiplication_table",
     "octahedral_group",
     "parse_group",
     "parse_irreps",
+    "polar_factor",
     "quaternion_to_matrix",
     "random_orthogonal",
     "random_rotation",
