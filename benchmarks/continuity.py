@@ -5,8 +5,9 @@
 
 One random network without any symmetry is symmetrised in several ways. Of each: the largest change of its value and
 of its gradient when a cloud of eight points moves by 1e-8 in 40 random directions, at generic, planar, linear and
-symmetric clouds; the largest step of the value on ways that leave such a cloud; the largest equivariance error over all groups, outputs and clouds; and the value along a path on
-which a cloud passes a spherical top. Controls are principal axes as an eigensolver returns them. Everything in float64.
+symmetric clouds; the largest step of the value on ways that leave such a cloud; the largest equivariance error over
+all groups, outputs and clouds; and the value along a path on which a cloud passes a spherical top. Controls are
+principal axes as an eigensolver returns them. Everything in float64.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def jumps(call: Callable[[Tensor], Tensor], cloud: Tensor, tries: int) -> tuple[
 def across(call: Callable[[Tensor], Tensor], cloud: Tensor, tries: int) -> float:
     """The largest step of the value on straight ways off a cloud, from 1e-9 to `FAR`, in 60 geometric steps.
 
-    A method that treats a degenerate cloud apart has a border around it; this walk crosses it. A smooth function changes
-    by about its slope times a tenth of `FAR` at most.
+    A method that treats a degenerate cloud apart has a border around it; this walk crosses it. A smooth function
+    changes by about its slope times a tenth of `FAR` at most.
     """
     generator = torch.Generator().manual_seed(3)
     ways = torch.randn(tries, 1, *cloud.shape, generator=generator, dtype=torch.float64)

@@ -29,8 +29,9 @@ def jumps(table: Table | None) -> str:
     lines += [
         "",
         f"Largest difference of the value (of the gradient) among {result['tries']} neighbours of a cloud of "
-        f"{result['points']} points, each {_power(result['step'])} away from it. Last column: the largest step of the value, over all "
-        f"clouds, on straight ways that lead off them to a distance of {_power(result['far'])} in 60 geometric steps; "
+        f"{result['points']} points, each {_power(result['step'])} away from it. Last column: the largest step of the "
+        f"value, over all clouds, on straight ways that lead off them to a distance of {_power(result['far'])} in 60 "
+        "geometric steps; "
         "about the slope times a tenth of that distance for a smooth function.",
         "",
         origin(table),
