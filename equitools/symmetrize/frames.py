@@ -12,6 +12,7 @@ from equitools.groups import Lorentz, MatrixGroup, parse_group
 from equitools.symmetrize.frame_set import Frames, check_cloud, default_threshold, pad_frames
 from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
 from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
 from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
 
@@ -107,6 +108,8 @@ def frames(
         >>> elements.shape, weights.shape
         (torch.Size([2, 4, 3, 3]), torch.Size([2, 4]))
     """
+    if group == "S_n":
+        return permutation_frames(x, mask, mode, samples=samples, generator=generator)
     group = parse_group(group)
     _check(x, group, mask, mode, degenerate, samples)
     if x.dtype in {torch.float16, torch.bfloat16}:

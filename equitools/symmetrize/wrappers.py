@@ -74,6 +74,11 @@ class Symmetrized(nn.Module):
         found = self.outputs.values() if isinstance(self.outputs, dict) else self.outputs
         return max((item.degree for item in found), default=0)
 
+    @property
+    def _mask_moves(self) -> str:
+        """A mask moves with the nodes where these are renumbered; rotations leave it alone."""
+        return "nodes" if any(item.kind in {"nodes", "edges"} for item in self.inputs) else "scalar"
+
     def frames_of(self, x: Tensor, mask: Tensor | None) -> Frames:
         """Return the frames of clouds; what a subclass is about."""
         raise NotImplementedError
@@ -113,14 +118,14 @@ class Symmetrized(nn.Module):
         used = weights > 0
         if bool(used.all()):
             folded = [_fold(value, elements, rep) for value, rep in zip(inputs, self.inputs, strict=True)]
-            result = self._call(folded, None if mask is None else fold(mask, elements, "scalar"))
+            result = self._call(folded, None if mask is None else fold(mask, elements, self._mask_moves))
             return self._each(result, lambda value, rep: unfold(value, elements, weights, rep))
         # frames without weight are not sent through the network: each cloud's frames become clouds of their own
         batch, which = used.nonzero(as_tuple=True)
         single = elements[batch, which].unsqueeze(1)
         rows = [value if rep.kind == "shared" else value[batch] for value, rep in zip(inputs, self.inputs, strict=True)]
         folded = [_fold(value, single, rep) for value, rep in zip(rows, self.inputs, strict=True)]
-        result = self._call(folded, None if mask is None else mask[batch])
+        result = self._call(folded, None if mask is None else fold(mask[batch], single, self._mask_moves))
         weight = weights[batch, which].unsqueeze(1)
 
         def back(value: Tensor, rep: Representation) -> Tensor:
