@@ -427,10 +427,10 @@ def test_wrappers_take_frames_of_graphs(refine):
 
 
 def test_frames_dispatches():
-    assert as_set(frames(GRAPHS["path"], "S_n")) == as_set(permutation_frames(GRAPHS["path"]))
+    assert as_set(frames(GRAPHS["path"], "S_n")) == as_set(permutation_frames(GRAPHS["path"], refine=True))
     drawn = frames(cycle(8), "S_n", mode="sample", samples=4, generator=torch.Generator().manual_seed(0))
     assert drawn.elements.shape == (1, 4, 8, 8)
-    with pytest.raises(ConfigError, match="no mode 'weighted'"):
+    with pytest.raises(ConfigError, match="weighted"):
         frames(GRAPHS["path"], "S_n", mode="weighted")
 
 
