@@ -6,6 +6,7 @@ from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.names import parse_group
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
     matrix_to_quaternion,
@@ -31,6 +32,7 @@ __all__ = [
     "gaunt_coefficients",
     "irreps_matrix",
     "matrix_to_quaternion",
+    "parse_group",
     "parse_irreps",
     "quaternion_to_matrix",
     "random_orthogonal",
