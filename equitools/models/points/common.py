@@ -108,9 +108,7 @@ def check_cloud(
     if mask is not None:
         if not tracing() and not bool(mask.any(1).all()):
             empty = (~mask.any(1)).nonzero().flatten().tolist()
-            raise ShapeError(
-                f"Clouds without a real point (mask all False): {empty[:5]} of {len(mask)}. Leave them out."
-            )
+            raise ShapeError(f"The clouds {empty[:5]} have no real point: their mask is all False. Leave them out.")
         points = points.masked_fill(~mask.unsqueeze(-1), 0)
         features = None if features is None else features.masked_fill(~mask.unsqueeze(-1), 0)
     if not tracing():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from equitools.errors import ShapeError
+from equitools.errors import ConfigError
 from equitools.models.points.common import NormActivation, PointHead, PointMLP, check_cloud, check_config, joined, pool
 from equitools.ops.point_sets import Selection, gather_points, k_nearest
 from equitools.ops.precision import full_precision
@@ -82,7 +82,7 @@ class _EdgeStack(torch.nn.Module):
 
 def _check_blocks(blocks: Sequence[Sequence[int]]) -> None:
     if not blocks or not all(blocks):
-        raise ShapeError(f"A DGCNN needs at least one block of at least one width each, not {blocks!r}.")
+        raise ConfigError(f"A DGCNN needs at least one block of at least one width each, not {blocks!r}.")
     for widths in blocks:
         check_config(blocks=widths)
 
