@@ -24,6 +24,7 @@ from equitools.ops.so2_linear import by_degree, by_order, so2_linear
 from equitools.ops.spherical_harmonics import spherical_harmonics
 from equitools.ops.symmetric_contraction import symmetric_contraction
 from equitools.ops.tensor_product_conv import radial_tensor_product_conv, tensor_product_conv
+from equitools.ops.top_eigenpairs import top_eigenpairs
 
 __all__ = [
     "BackendStatus",
@@ -64,6 +65,7 @@ __all__ = [
     "status",
     "symmetric_contraction",
     "tensor_product_conv",
+    "top_eigenpairs",
     "use_backend",
     "wigner_blocks",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.mds import Scaling, TinvNet, mds_coordinates
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
 from equitools.symmetrize.weighted_frames import gram_schmidt_frames
 from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage, Symmetrized
@@ -15,8 +16,10 @@ __all__ = [
     "FrameAverage",
     "Frames",
     "Representation",
+    "Scaling",
     "StochasticFrameAverage",
     "Symmetrized",
+    "TinvNet",
     "act",
     "canonicalize",
     "degeneracy",
@@ -24,6 +27,7 @@ __all__ = [
     "frames",
     "gram_schmidt_frames",
     "inverse",
+    "mds_coordinates",
     "parse_representation",
     "rotation_design",
     "unfold",
