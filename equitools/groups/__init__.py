@@ -6,6 +6,7 @@ from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.lorentz import Lorentz, lorentz_metric, polar_factor
 from equitools.groups.names import parse_group
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
@@ -24,6 +25,7 @@ __all__ = [
     "E",
     "Irrep",
     "Irreps",
+    "Lorentz",
     "MatrixGroup",
     "O",
     "axis_angle_to_matrix",
@@ -31,9 +33,11 @@ __all__ = [
     "clebsch_gordan",
     "gaunt_coefficients",
     "irreps_matrix",
+    "lorentz_metric",
     "matrix_to_quaternion",
     "parse_group",
     "parse_irreps",
+    "polar_factor",
     "quaternion_to_matrix",
     "random_orthogonal",
     "random_rotation",
