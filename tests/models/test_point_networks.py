@@ -20,6 +20,7 @@ POINT = {"local": (8, 8), "widths": (16, 24), "dropout": 0.0}
 EDGE = {"k": 6, "blocks": ((8,), (12, 8)), "embedding": 16, "dropout": 0.0}
 LEVEL = {"groupings": LEVELS, "overall": (16, 24), "dropout": 0.0}
 HEAD = {"head": (16,)}
+ALIGNED = {"input_transform": True, "feature_transform": True, "transform_widths": (8, 16), "transform_head": (16,)}
 
 WHOLE = {
     "deep_sets": lambda **o: nets.DeepSets(5, **DEEP, **HEAD, dropout=0.0, **o),
@@ -28,7 +29,7 @@ WHOLE = {
         5, **DEEP, **HEAD, dropout=0.0, kind="mean", equivariant=False, activation="silu", **o
     ),
     "pointnet": lambda **o: nets.PointNet(5, **POINT, **HEAD, **o),
-    "pointnet_t": lambda **o: nets.PointNet(5, **POINT, **HEAD, input_transform=True, feature_transform=True, **o),
+    "pointnet_t": lambda **o: nets.PointNet(5, **POINT, **HEAD, **ALIGNED, **o),
     "dgcnn": lambda **o: nets.DGCNN(5, **EDGE, **HEAD, **o),
     "dgcnn_static": lambda **o: nets.DGCNN(5, **EDGE, **HEAD, dynamic=False, **o),
     "pointnet2": lambda **o: nets.PointNet2(5, **LEVEL, **HEAD, **o),

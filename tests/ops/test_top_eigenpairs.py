@@ -9,7 +9,7 @@ from equitools.errors import ShapeError
 from equitools.ops import top_eigenpairs
 
 
-def gram(n=6, rank=2, batch=3, seed=0):
+def gram(n=6, rank=2, batch=2, seed=0):
     factor = torch.randn(batch, n, rank, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return factor @ factor.transpose(-1, -2)
 
@@ -24,7 +24,7 @@ def test_pairs_are_eigenpairs(count, dtype):
     np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix)[:, ::-1][:, :count], atol=tolerance)
     torch.testing.assert_close(matrix @ vectors, vectors * values.unsqueeze(1), atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(
-        vectors.transpose(1, 2) @ vectors, torch.eye(count, dtype=dtype).expand(3, -1, -1), atol=tolerance, rtol=0
+        vectors.transpose(1, 2) @ vectors, torch.eye(count, dtype=dtype).expand(2, -1, -1), atol=tolerance, rtol=0
     )
 
 
@@ -41,10 +41,10 @@ def test_derivatives(count):
     assert gradgradcheck(lambda m: invariant(m, count), matrix)
 
 
-@pytest.mark.parametrize("rank", [2, 4])
+@pytest.mark.parametrize("rank", [2, 3])
 def test_derivatives_need_own_gaps(rank):
     """The other eigenvalues are zero, several times, and exactly so where rows are; torch's own derivative is NaN."""
-    matrix = torch.nn.functional.pad(gram(5, rank), (0, 4, 0, 4)).requires_grad_()
+    matrix = torch.nn.functional.pad(gram(4, rank, 1), (0, 3, 0, 3)).requires_grad_()
     assert gradcheck(lambda m: invariant(m, 2), matrix)
     assert gradgradcheck(lambda m: invariant(m, 2), matrix)
     vectors = torch.linalg.eigh(matrix).eigenvectors

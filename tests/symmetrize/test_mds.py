@@ -138,6 +138,15 @@ def _fill(values, upper):
     return flat.scatter(1, (upper[0] * 5 + upper[1]).expand(len(values), -1), values).unflatten(1, (5, 5))
 
 
+def test_distances_with_the_rounding_of_cdist():
+    """Of more than 25 points torch takes a product of matrices, after which a point has a distance from itself."""
+    x = cloud()
+    distances = torch.cdist(x, x) + 1e-8 * torch.eye(12)
+    near(mds_coordinates(distances=distances, dim=3).coordinates, mds_coordinates(x).coordinates, 1e-6)
+    x = cloud(count=60, dtype=torch.float32)
+    near(mds_coordinates(distances=torch.cdist(x, x), dim=3).coordinates, mds_coordinates(x).coordinates, 1e-2)
+
+
 def test_planar_linear_and_single_points():
     """Axes without extent are zero, have no sign to be open, and leave finite gradients."""
     planar = cloud(1, 8, 2) @ torch.randn(2, 3, dtype=torch.float64)

@@ -146,6 +146,8 @@ class PointNet(torch.nn.Module):
         input_transform: A T-Net of the coordinates.
         feature_transform: A T-Net of the points' own features.
         norm: ``"batch"``, ``"layer"`` or ``"none"``.
+        transform_widths: Of the T-Nets, before their pooling.
+        transform_head: Of the T-Nets, behind it.
 
     Raises:
         ConfigError: A width is no positive integer.
@@ -170,10 +172,13 @@ class PointNet(torch.nn.Module):
         input_transform: bool = False,
         feature_transform: bool = False,
         norm: str = "batch",
+        transform_widths: Sequence[int] = (64, 128, 1024),
+        transform_head: Sequence[int] = (512, 256),
     ) -> None:
         super().__init__()
         check_config(classes=classes, head=head)
-        self.encoder = PointNetEncoder(dim, features, local, widths, input_transform, feature_transform, norm)
+        sizes = transform_widths, transform_head
+        self.encoder = PointNetEncoder(dim, features, local, widths, input_transform, feature_transform, norm, *sizes)
         self.head = PointHead((widths[-1], *head, classes), norm, dropout=dropout)
 
     @full_precision
@@ -208,6 +213,8 @@ class PointNetSegmentation(torch.nn.Module):
         input_transform: A T-Net of the coordinates.
         feature_transform: A T-Net of the points' own features.
         norm: ``"batch"``, ``"layer"`` or ``"none"``.
+        transform_widths: Of the T-Nets, before their pooling.
+        transform_head: Of the T-Nets, behind it.
 
     Properties:
         permutation_equivariance: relabelling the points relabels the output.
@@ -228,10 +235,13 @@ class PointNetSegmentation(torch.nn.Module):
         input_transform: bool = False,
         feature_transform: bool = False,
         norm: str = "batch",
+        transform_widths: Sequence[int] = (64, 128, 1024),
+        transform_head: Sequence[int] = (512, 256),
     ) -> None:
         super().__init__()
         check_config(classes=classes, head=head)
-        self.encoder = PointNetEncoder(dim, features, local, widths, input_transform, feature_transform, norm)
+        sizes = transform_widths, transform_head
+        self.encoder = PointNetEncoder(dim, features, local, widths, input_transform, feature_transform, norm, *sizes)
         self.head = PointHead((local[-1] + widths[-1], *head, classes), norm, dropout=dropout)
 
     @full_precision
