@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equitools.models import points
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
 from equitools.models.egnn import EGNN, EGNNConfig
@@ -47,6 +48,7 @@ __all__ = [
     "head_from_spec",
     "load",
     "names",
+    "points",
     "read_metadata",
     "register",
     "save",

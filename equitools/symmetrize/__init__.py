@@ -8,6 +8,7 @@ from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, fr
 from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
 from equitools.symmetrize.group_average import GroupAverage, symmetric_group
 from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.mds import Scaling, TinvNet, mds_coordinates
 from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_project
 from equitools.symmetrize.orbit_symmetrize import Estimate, OrbitSymmetrize
 from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
@@ -26,8 +27,10 @@ __all__ = [
     "GroupAverage",
     "OrbitSymmetrize",
     "Representation",
+    "Scaling",
     "StochasticFrameAverage",
     "Symmetrized",
+    "TinvNet",
     "act",
     "act_on_edges",
     "act_on_nodes",
@@ -38,6 +41,7 @@ __all__ = [
     "gram_schmidt_frames",
     "inverse",
     "lorentz_frames",
+    "mds_coordinates",
     "orbit_distance",
     "orbit_invariants",
     "orbit_project",
