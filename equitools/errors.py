@@ -15,6 +15,7 @@ __all__ = [
     "ConfigError",
     "ConventionError",
     "DataError",
+    "DegenerateFrameError",
     "EquitoolsError",
     "GraphError",
     "IrrepsError",
@@ -41,6 +42,10 @@ class IrrepsError(EquitoolsError, ValueError):
 
 class ConventionError(EquitoolsError, ValueError):
     """A convention is unknown, or two conventions cannot be converted into each other."""
+
+
+class DegenerateFrameError(EquitoolsError, ValueError):
+    """A cloud has no frame of its own: it is symmetric, linear, planar or a single point, and the caller forbade that."""
 
 
 class BackendError(EquitoolsError, RuntimeError):

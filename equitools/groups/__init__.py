@@ -16,6 +16,7 @@ from equitools.groups.finite_rotations import (
 )
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.names import parse_group
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
     matrix_to_quaternion,
@@ -47,6 +48,7 @@ __all__ = [
     "matrix_to_quaternion",
     "multiplication_table",
     "octahedral_group",
+    "parse_group",
     "parse_irreps",
     "quaternion_to_matrix",
     "random_orthogonal",

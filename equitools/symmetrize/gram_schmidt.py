@@ -6,19 +6,21 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError
-from equitools.groups import SE, SO, E, MatrixGroup, O
+from equitools.groups import SE, SO, E, MatrixGroup, O, parse_group
 
 __all__ = ["gram_schmidt", "vectors_needed"]
 
 _DEGENERATE = ("raise", "complete")
 
 
-def vectors_needed(group: MatrixGroup) -> int:
+def vectors_needed(group: str | MatrixGroup) -> int:
     """Return how many vectors a frame of the group is made of: d − 1 for SO(d) and SE(d), d for O(d) and E(d).
 
     Raises:
         ConfigError: The group is none of these.
+        UnknownNameError: The name of the group is not understood.
     """
+    group = parse_group(group)
     if not isinstance(group, (O, SO, E, SE)):
         raise ConfigError(f"Gram–Schmidt frames are made for O(d), SO(d), E(d) and SE(d), not for {group!r}.")
     return group.n if group.reflections else group.n - 1
@@ -26,7 +28,7 @@ def vectors_needed(group: MatrixGroup) -> int:
 
 def gram_schmidt(
     vectors: Tensor,
-    group: MatrixGroup,
+    group: str | MatrixGroup,
     *,
     degenerate: str = "raise",
     threshold: float | None = None,
@@ -47,7 +49,7 @@ def gram_schmidt(
 
     Args:
         vectors: ``[..., k, d]`` polar vectors, as many as `vectors_needed` says.
-        group: `O`, `SO`, `E` or `SE`; of Euclidean groups the orthogonal part is returned.
+        group: Name or object of O(d), SO(d), E(d) or SE(d); of Euclidean groups the orthogonal part is returned.
         degenerate: ``"raise"`` or ``"complete"``.
         threshold: By default 1e-7 in float64 and 1e-4 in smaller dtypes.
         completion: ``[..., m, d]``, with ``degenerate="complete"``; ``None``: axes only.
@@ -67,6 +69,7 @@ def gram_schmidt(
         orthogonality: RᵀR = 1, and det R = 1 for SO(d).
         completion_is_equivariant: with the points of a generic cloud as completion.
     """
+    group = parse_group(group)
     count, d = vectors_needed(group), group.n
     if vectors.ndim < 2 or vectors.shape[-2:] != (count, d) or not vectors.is_floating_point():
         raise ShapeError(
