@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equitools.models.canonicalizers import GramSchmidtCanonicalizer
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
 from equitools.models.egnn import EGNN, EGNNConfig
@@ -19,6 +20,7 @@ from equitools.models.heads import (
 from equitools.models.potential import Potential
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.models.registry import PluginWarning, build, get, names, register
+from equitools.models.vector_neuron_nets import VNDeepSets, VNInvariantHead, VNPointNet
 from equitools.models.zbl import ZBLRepulsion
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "CompiledPotential",
     "DipoleHead",
     "EGNNConfig",
+    "GramSchmidtCanonicalizer",
     "Head",
     "HeadModel",
     "ModelConfig",
@@ -37,6 +40,9 @@ __all__ = [
     "Potential",
     "ReferenceEnergies",
     "ScalarHead",
+    "VNDeepSets",
+    "VNInvariantHead",
+    "VNPointNet",
     "ZBLRepulsion",
     "build",
     "compile_potential",

@@ -33,6 +33,7 @@ def gram_schmidt(
     degenerate: str = "raise",
     threshold: float | None = None,
     completion: Tensor | None = None,
+    floor: float = 0.0,
 ) -> Tensor:
     """Make vectors orthonormal, one after the other, and return them as the columns of a matrix.
 
@@ -40,12 +41,12 @@ def gram_schmidt(
     +1 whatever they are. For O(d) there are d vectors, and the determinant has the sign of theirs.
 
     A vector is *degenerate* where less than ``threshold`` of its length is left once its components along the columns
-    before it are taken off, or where it is shorter than ``threshold`` times the longest of all: it is then (nearly) in
-    their span, or (nearly) zero. With ``degenerate="complete"`` it is replaced: by that vector of ``completion`` of
-    which the most is left, and if none of them leaves anything, by an axis of the coordinates. Give the points of the
-    centred cloud as completion, and the frame is equivariant wherever the cloud is not left in place by a rotation;
-    where it is (its points span less than d − 1 dimensions), the axes turn only what the cloud does not fill: the
-    cloud in its canonical pose is still the same for all rotated copies.
+    before it are taken off, or where it is shorter than ``threshold`` times the longest of all, or than ``floor``: it
+    is then (nearly) in their span, or (nearly) zero. With ``degenerate="complete"`` it is replaced: by that vector of
+    ``completion`` of which the most is left, and if none of them leaves anything, by an axis of the coordinates. Give
+    the points of the centred cloud as completion, and the frame is equivariant wherever the cloud is not left in place
+    by a rotation; where it is (its points span less than d − 1 dimensions), the axes turn only what the cloud does not
+    fill: the cloud in its canonical pose is still the same for all rotated copies.
 
     Args:
         vectors: ``[..., k, d]`` polar vectors, as many as `vectors_needed` says.
@@ -53,6 +54,7 @@ def gram_schmidt(
         degenerate: ``"raise"`` or ``"complete"``.
         threshold: By default 1e-7 in float64 and 1e-4 in smaller dtypes.
         completion: ``[..., m, d]``, with ``degenerate="complete"``; ``None``: axes only.
+        floor: Lengths up to this are zero: the rounding error of vectors that vanish by symmetry.
 
     Returns:
         ``[..., d, d]`` orthogonal matrices R; R⁻¹ maps to the canonical pose. Differentiable, with finite gradients; a
@@ -91,7 +93,7 @@ def gram_schmidt(
         length = vector.detach().norm(dim=-1)
         left = rest.detach().norm(dim=-1)
         # "not more than" rather than "less than": zero vectors are degenerate with any threshold
-        bad = (left <= threshold * length) | (length <= threshold * longest)
+        bad = (left <= threshold * length) | (length <= (threshold * longest).clamp(min=floor))
         if bool(bad.any()):
             if spare is None:
                 raise DegenerateFrameError(
