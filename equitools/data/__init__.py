@@ -9,6 +9,7 @@ from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
 from equitools.data.qm9 import QM9_TARGETS, qm9_split, read_atomref, read_exclusions, read_qm9, subtract_atomref
 from equitools.data.read import read
 from equitools.data.rmd17 import read_npz, read_rmd17_split
+from equitools.data.solids import SOLIDS, Solids, rotated, solids, unit_ball
 from equitools.data.splits import fingerprint, read_split, split, write_split
 from equitools.data.statistics import (
     ReferenceFit,
@@ -27,11 +28,13 @@ __all__ = [
     "CONVERTERS",
     "FACTORS",
     "QM9_TARGETS",
+    "SOLIDS",
     "STANDARD_KEYS",
     "Census",
     "Dataset",
     "LabelSummary",
     "ReferenceFit",
+    "Solids",
     "Statistics",
     "Structure",
     "average_energies",
@@ -52,6 +55,8 @@ __all__ = [
     "reference_fit",
     "reference_sums",
     "require",
+    "rotated",
+    "solids",
     "split",
     "statistics",
     "stress_from_virial",
@@ -59,6 +64,7 @@ __all__ = [
     "structure_from_atoms",
     "subtract_atomref",
     "suspicions",
+    "unit_ball",
     "virial_from_stress",
     "write_split",
 ]

@@ -8,6 +8,15 @@ from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
+from equitools.ops.point_sets import (
+    ball_query,
+    farthest_points,
+    gather_points,
+    interpolate_points,
+    k_nearest,
+    lexicographic_order,
+    squared_distances,
+)
 from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
 from equitools.ops.so2 import EdgeFrames, edge_frames, edge_quaternion, rotate_from_pole, rotate_to_pole, wigner_blocks
@@ -22,17 +31,23 @@ __all__ = [
     "SymmetricContractionPlan",
     "TensorProductPlan",
     "active_backend",
+    "ball_query",
     "bessel_basis",
     "by_degree",
     "by_order",
     "edge_frames",
     "edge_quaternion",
     "extension_loaded",
+    "farthest_points",
+    "gather_points",
     "gaunt_convolution",
     "gaunt_power",
     "gaunt_power_variance",
     "gaunt_powers",
     "gaunt_tensor_product",
+    "interpolate_points",
+    "k_nearest",
+    "lexicographic_order",
     "matrix_product",
     "polynomial_envelope",
     "radial_tensor_product_conv",
@@ -45,6 +60,7 @@ __all__ = [
     "segment_sum",
     "so2_linear",
     "spherical_harmonics",
+    "squared_distances",
     "status",
     "symmetric_contraction",
     "tensor_product_conv",
