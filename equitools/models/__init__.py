@@ -5,7 +5,9 @@ from __future__ import annotations
 from equitools.models.canonicalizers import GramSchmidtCanonicalizer
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
+from equitools.models.discrete_canonicalizers import DiscreteCanonicalizer, distinct_vectors_loss
 from equitools.models.egnn import EGNN, EGNNConfig
+from equitools.models.energy_canonicalizers import EnergyCanonicalizer
 from equitools.models.files import from_spec, load, read_metadata, save
 from equitools.models.heads import (
     HEADS,
@@ -30,7 +32,9 @@ __all__ = [
     "ClassHead",
     "CompiledPotential",
     "DipoleHead",
+    "DiscreteCanonicalizer",
     "EGNNConfig",
+    "EnergyCanonicalizer",
     "GramSchmidtCanonicalizer",
     "Head",
     "HeadModel",
@@ -46,6 +50,7 @@ __all__ = [
     "ZBLRepulsion",
     "build",
     "compile_potential",
+    "distinct_vectors_loss",
     "from_spec",
     "get",
     "head_from_spec",
