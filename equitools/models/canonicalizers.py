@@ -78,6 +78,8 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
             of its hyperbolic tangent (positive, and proportional to the size of the cloud). An element then is s·R,
             which is no element of the group but acts on points and vectors; irreps and tensors need plain R.
         degenerate: ``"raise"``, or ``"complete"``: by the points of the cloud, see `equitools.symmetrize.gram_schmidt`.
+        first_axis: Along which axis the first vector points in the canonical pose; the others follow in cyclic order.
+            The first vector is the one that a cloud with a single axis has: give the axis that upright data have.
         threshold: What counts as degenerate. In addition vectors shorter than 1e-7 (1e-5 in smaller dtypes) are: that
             is the rounding of sums that vanish because the cloud is symmetric.
 
@@ -101,6 +103,7 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
         translation: str | None = None,
         scale: str | torch.nn.Module | None = None,
         degenerate: str = "complete",
+        first_axis: int = 0,
         threshold: float | None = None,
     ) -> None:
         super().__init__()
@@ -113,7 +116,9 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
             raise ConfigError(f"degenerate={degenerate!r} is not known. Known: 'raise', 'complete'.")
         if isinstance(scale, str) and scale != "rms":
             raise ConfigError(f"scale={scale!r} is not known: None, 'rms' or a module.")
-        self.network, self.scale = network, scale
+        if isinstance(first_axis, bool) or not isinstance(first_axis, int) or not 0 <= first_axis < self.group.n:
+            raise ConfigError(f"first_axis is one of 0 to {self.group.n - 1}, not {first_axis!r}.")
+        self.network, self.scale, self.first_axis = network, scale, first_axis
         self.translation = "centroid" if translation is None and self.group.euclidean else translation
         self.degenerate, self.threshold = degenerate, threshold
 
@@ -171,6 +176,8 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
             # of a cloud of radius 1, sums that should vanish by symmetry are not larger than this
             floor=1e-7 if x.dtype == torch.float64 else 1e-5,
         )
+        if self.first_axis:
+            frame = frame @ self._axes().to(frame)
         if self.scale is not None:
             factor = radius
             if isinstance(self.scale, torch.nn.Module):
@@ -181,6 +188,13 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
         if self.translation == "learned":
             middle = middle + radius.unsqueeze(-1) * found[:, -1]
         return homogeneous(frame, middle)
+
+    def _axes(self) -> Tensor:
+        """The fixed matrix that moves the first column to ``first_axis``, the others cyclically behind it."""
+        moved = torch.eye(self.group.n, dtype=torch.float64).roll(self.first_axis, 1)
+        if not self.group.reflections and self.first_axis * (self.group.n - 1) % 2:
+            moved[-1] *= -1  # an odd permutation: the last column, which no vector was given for, changes its sign
+        return moved
 
 
 def _given(**values: Any) -> dict[str, Any]:

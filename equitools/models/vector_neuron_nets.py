@@ -44,19 +44,20 @@ class _VNNetwork(torch.nn.Module):
         dropout: float,
         norm: bool,
         radial: int,
+        moments: int,
     ) -> None:
         super().__init__()
         self.group = parse_group(group)
         if pool not in _POOLS:
             raise ConfigError(f"Points are pooled by one of {_POOLS}, not {pool!r}.")
-        if min(features, vectors) < 0 or radial < 1:
-            raise ConfigError("The numbers of features and of vectors are at least 0, that of radial factors 1.")
+        if min(features, vectors, moments) < 0 or radial < 1:
+            raise ConfigError("The numbers of features, vectors and moments are at least 0, that of radial factors 1.")
         self.outputs, self.hidden, self.features, self.vectors = outputs, hidden, features, vectors
-        self.norm = norm
+        self.norm, self.moments = norm, moments
         self.factors = torch.nn.Sequential(
-            torch.nn.Linear(1 + features, 2 * hidden), torch.nn.SiLU(), torch.nn.Linear(2 * hidden, radial)
+            torch.nn.Linear(1 + moments + features, 2 * hidden), torch.nn.SiLU(), torch.nn.Linear(2 * hidden, radial)
         )
-        self.channels = radial + vectors
+        self.channels = radial * (1 + moments) + vectors
         self.pool: VNMaxPool | VNMeanPool = VNMaxPool(hidden) if pool == "max" else VNMeanPool()
         self.dropout = VNDropout(dropout)
         self.last = VNLinear(hidden, outputs)
@@ -88,10 +89,22 @@ class _VNNetwork(torch.nn.Module):
         else:
             weight = mask.unsqueeze(-1).to(square.dtype)
             scale = (square * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
-        relative = square / scale.clamp(min=torch.finfo(square.dtype).tiny)
-        invariants = relative if features is None else torch.cat([relative, features], -1)
-        first = self.factors(invariants).unsqueeze(-1) * points.unsqueeze(-2)
-        return first if vectors is None else torch.cat([first, vectors], -2)
+        scale = scale.clamp(min=torch.finfo(square.dtype).tiny)
+        # M x, M² x, ... with the second moments M over their trace's share
+        images = [points]
+        moment = points.mT @ points / (scale * self._count(points, mask)) * self.group.n
+        for _ in range(self.moments):
+            images.append(images[-1] @ moment)
+        invariants = torch.cat([(points * image).sum(-1, keepdim=True) / scale for image in images], -1)
+        if features is not None:
+            invariants = torch.cat([invariants, features], -1)
+        factors = self.factors(invariants).unsqueeze(-1)
+        first = [factors * image.unsqueeze(-2) for image in images]
+        return torch.cat(first if vectors is None else [*first, vectors], -2)
+
+    @staticmethod
+    def _count(points: Tensor, mask: Tensor | None) -> Tensor | int:
+        return max(1, points.shape[1]) if mask is None else mask.sum(1).clamp(min=1).view(-1, 1, 1)
 
     def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return self.last(self.dropout(self.pool(x, mask)))
@@ -124,6 +137,8 @@ class VNDeepSets(_VNNetwork):
         dropout: Probability with which whole vectors are dropped before the last layer.
         norm: Whether layers have a `VNBatchNorm`. Without it the output is proportional to the input's size.
         radial: Functions of a point's invariants that multiply its vector.
+        moments: How often the matrix M of the cloud's second moments is applied: M x, M² x, … are further vectors of a
+            point x, and their scalar products with it further invariants.
 
     Properties:
         equivariance: forward(x Rᵀ) = forward(x) Rᵀ for rotations and reflections.
@@ -144,8 +159,9 @@ class VNDeepSets(_VNNetwork):
         dropout: float = 0.0,
         norm: bool = True,
         radial: int = 8,
+        moments: int = 0,
     ) -> None:
-        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial)
+        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments)
         sizes = [self.channels] + [hidden] * layers
         if layers < 1:
             raise ConfigError(f"At least one layer is needed, not {layers!r}.")
@@ -196,6 +212,8 @@ class VNPointNet(_VNNetwork):
         dropout: Probability with which whole vectors are dropped before the last layer.
         norm: Whether blocks have a `VNBatchNorm`.
         radial: Functions of a point's invariants that multiply its vector.
+        moments: How often the matrix M of the cloud's second moments is applied: M x, M² x, … are further vectors of a
+            point x, and their scalar products with it further invariants.
         cross: Whether there are cross products; ``None``: where the group allows them.
 
     Raises:
@@ -221,9 +239,10 @@ class VNPointNet(_VNNetwork):
         dropout: float = 0.0,
         norm: bool = True,
         radial: int = 8,
+        moments: int = 0,
         cross: bool | None = None,
     ) -> None:
-        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial)
+        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments)
         rotations = self.group.n == 3 and not self.group.reflections
         if cross and not rotations:
             raise ConfigError(

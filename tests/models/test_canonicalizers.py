@@ -79,6 +79,20 @@ def test_pipelines_are_equivariant(group: str, output: str) -> None:
     torch.testing.assert_close(model(x, mask=mask)[1, :7], model(x[1:2, :7])[0], atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("group", ["SO(2)", "O(2)", "SO(3)", "O(3)", "SE(4)"])
+def test_the_first_vector_points_along_its_axis(group: str) -> None:
+    parsed, d = parse_group(group), parse_group(group).n
+    x = random(1, B, N, d)
+    plain = build(group)(x)[:, :d, :d]
+    for axis in range(d):
+        element = build(group, first_axis=axis)(x)
+        assert bool(parsed.contains(element, 1e-10).all())
+        torch.testing.assert_close(element[:, :d, axis], plain[..., 0])
+        torch.testing.assert_close(element[:, :d, (axis + 1) % d].abs(), plain[..., 1 % d].abs())
+    with pytest.raises(ConfigError, match="first_axis"):
+        build(group, first_axis=d)
+
+
 def test_right_handed() -> None:
     for seed in range(5):
         assert bool((torch.linalg.det(build("SO(3)")(random(seed, B, N, 3))) > 0.999).all())

@@ -20,6 +20,7 @@ NETS: dict[str, Callable[..., Net]] = {
     "deep_sets_max": lambda group, **k: VNDeepSets(2, group, hidden=6, layers=2, pool="max", norm=False, **k),
     "point_net": lambda group, **k: VNPointNet(2, group, hidden=6, neighbours=4, **k),
     "point_net_max": lambda group, **k: VNPointNet(2, group, hidden=6, neighbours=4, pool="max", dropout=0.3, **k),
+    "deep_sets_moments": lambda group, **k: VNDeepSets(2, group, hidden=6, layers=2, moments=2, **k),
 }
 
 
@@ -83,7 +84,7 @@ def test_permutation_invariance(name: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ["deep_sets", "deep_sets_max", "point_net"])
+@pytest.mark.parametrize("name", ["deep_sets", "deep_sets_max", "point_net", "deep_sets_moments"])
 def test_masked_points_do_not_count(name: str, training: bool) -> None:
     net, x = build(name, training=training, features=2, vectors=1), inputs(3)
     mask = torch.ones(B, N, dtype=torch.bool)
