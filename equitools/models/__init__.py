@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from equitools.models import points
+from equitools.models.canonicalizers import GramSchmidtCanonicalizer
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
+from equitools.models.discrete_canonicalizers import DiscreteCanonicalizer, distinct_vectors_loss
 from equitools.models.egnn import EGNN, EGNNConfig
+from equitools.models.energy_canonicalizers import EnergyCanonicalizer
 from equitools.models.files import from_spec, load, read_metadata, save
 from equitools.models.heads import (
     HEADS,
@@ -21,6 +24,7 @@ from equitools.models.orbit_generators import InvariantCombination
 from equitools.models.potential import Potential
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.models.registry import PluginWarning, build, get, names, register
+from equitools.models.vector_neuron_nets import VNDeepSets, VNInvariantHead, VNPointNet
 from equitools.models.zbl import ZBLRepulsion
 
 __all__ = [
@@ -30,7 +34,10 @@ __all__ = [
     "ClassHead",
     "CompiledPotential",
     "DipoleHead",
+    "DiscreteCanonicalizer",
     "EGNNConfig",
+    "EnergyCanonicalizer",
+    "GramSchmidtCanonicalizer",
     "Head",
     "HeadModel",
     "InvariantCombination",
@@ -40,9 +47,13 @@ __all__ = [
     "Potential",
     "ReferenceEnergies",
     "ScalarHead",
+    "VNDeepSets",
+    "VNInvariantHead",
+    "VNPointNet",
     "ZBLRepulsion",
     "build",
     "compile_potential",
+    "distinct_vectors_loss",
     "from_spec",
     "get",
     "head_from_spec",

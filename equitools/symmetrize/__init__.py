@@ -5,6 +5,7 @@ from __future__ import annotations
 from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.gram_schmidt import gram_schmidt, vectors_needed
 from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
 from equitools.symmetrize.group_average import GroupAverage, symmetric_group
 from equitools.symmetrize.lorentz_frames import lorentz_frames
@@ -13,6 +14,7 @@ from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_p
 from equitools.symmetrize.orbit_symmetrize import Estimate, OrbitSymmetrize
 from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 from equitools.symmetrize.permutation_frames import permutation_frames
+from equitools.symmetrize.prior import identity_metric, identity_prior
 from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
 from equitools.symmetrize.weighted_frames import weighted_frames
@@ -38,7 +40,10 @@ __all__ = [
     "degeneracy",
     "fold",
     "frames",
+    "gram_schmidt",
     "gram_schmidt_frames",
+    "identity_metric",
+    "identity_prior",
     "inverse",
     "lorentz_frames",
     "mds_coordinates",
@@ -51,5 +56,6 @@ __all__ = [
     "rotation_quadrature",
     "symmetric_group",
     "unfold",
+    "vectors_needed",
     "weighted_frames",
 ]
