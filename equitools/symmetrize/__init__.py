@@ -5,11 +5,12 @@ from __future__ import annotations
 from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
 from equitools.symmetrize.lorentz_frames import lorentz_frames
 from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_project
 from equitools.symmetrize.orbit_symmetrize import Estimate, OrbitSymmetrize
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
-from equitools.symmetrize.weighted_frames import gram_schmidt_frames
+from equitools.symmetrize.weighted_frames import weighted_frames
 from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage, Symmetrized
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "parse_representation",
     "rotation_design",
     "unfold",
+    "weighted_frames",
 ]

@@ -89,16 +89,17 @@ def inverse(elements: Tensor) -> Tensor:
     size = elements.shape[-1]
     with torch.no_grad():
         gram = elements.transpose(-1, -2) @ elements
-        eye = torch.eye(size, dtype=elements.dtype, device=elements.device)
+        close = (gram - torch.eye(size, dtype=elements.dtype, device=elements.device)).abs()
         bound = 64 * torch.finfo(elements.dtype).eps
-        orthogonal = bool(((gram - eye).abs() <= bound).all())
-        rigid = size > 1 and _homogeneous(elements) and bool(((gram - eye).abs()[..., :-1, :-1] <= bound).all())
-    if orthogonal:
-        return elements.transpose(-1, -2)
+        # rigid motions first: one with a tiny translation is orthogonal as a matrix, too, up to rounding
+        rigid = size > 1 and _homogeneous(elements) and bool((close[..., :-1, :-1] <= bound).all())
+        orthogonal = not rigid and bool((close <= bound).all())
     if rigid:
         turned = elements[..., :-1, :-1].transpose(-1, -2)
         upper = torch.cat([turned, -turned @ elements[..., :-1, -1:]], -1)
         return torch.cat([upper, elements[..., -1:, :]], -2)
+    if orthogonal:
+        return elements.transpose(-1, -2)
     found, info = torch.linalg.inv_ex(elements)
     if bool((info != 0).any()):
         raise ShapeError("A matrix among the group elements is singular: it has no inverse.")
@@ -135,7 +136,7 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
         sign = torch.sign(torch.linalg.det(linear.detach()))
         value = value * sign.reshape(-1, *[1] * (value.ndim - 1))
     if rep.kind == "points" and shift is not None:
-        value = value + shift.reshape(len(shift), *[1] * (value.ndim - 2), -1)
+        value = value + shift.reshape(len(shift), *[1] * (value.ndim - 2), shift.shape[-1])
     return value
 
 
@@ -228,6 +229,6 @@ def _homogeneous(elements: Tensor) -> bool:
 def _turn(matrix: Tensor, value: Tensor, axis: int) -> Tensor:
     """Apply matrices ``[B, d, d]`` along one axis of ``[B, ...]``."""
     moved = value.movedim(axis, -1)
-    flat = moved.reshape(moved.shape[0], -1, moved.shape[-1])
+    flat = moved.flatten(1, -2) if moved.ndim > 2 else moved.unsqueeze(1)
     turned = flat @ matrix.to(value.dtype).transpose(-1, -2)
     return turned.reshape(moved.shape).movedim(-1, axis)

@@ -14,8 +14,9 @@ from equitools.errors import ConfigError, ShapeError, nearest
 from equitools.groups import Irreps, MatrixGroup, parse_group
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import DEGENERATE, MODES, frames
+from equitools.symmetrize.gram_schmidt_frames import SPARSITY
 from equitools.symmetrize.representations import Representation, fold, parse_representation, unfold
-from equitools.symmetrize.weighted_frames import SPARSITY
+from equitools.symmetrize.weighted_frames import GAPS
 
 __all__ = ["Canonicalize", "FrameAverage", "StochasticFrameAverage", "Symmetrized"]
 
@@ -191,6 +192,7 @@ class FrameAverage(Symmetrized):
         samples: Frames that mode "sample" draws.
         threshold: What counts as degenerate, see `frames`.
         sparsity: Of weighted frames, see `frames`.
+        gaps: Of weighted frames, see `frames`.
         detach: Cut the derivative through the frames off. Wrong for conservative forces, which need it; the N-body
             code of the paper does so in training.
 
@@ -225,6 +227,7 @@ class FrameAverage(Symmetrized):
         samples: int = 1,
         threshold: float | None = None,
         sparsity: float = SPARSITY,
+        gaps: tuple[float, float] | None = GAPS,
         detach: bool = False,
     ) -> None:
         super().__init__(net, inputs, outputs, source)
@@ -240,7 +243,9 @@ class FrameAverage(Symmetrized):
             "samples": samples,
             "threshold": threshold,
             "sparsity": sparsity,
-            "degree": self.degree,
+            "gaps": gaps,
+            # one more than the outputs have, so that their gradients are averaged exactly, too: forces of linear clouds
+            "degree": self.degree + 1 if self.degree < 5 else self.degree,
         }
 
     def extra_repr(self) -> str:
