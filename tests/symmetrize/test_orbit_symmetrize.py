@@ -110,7 +110,7 @@ def test_the_distance_is_a_regulariser_that_works() -> None:
         optimizer.zero_grad()
         distance.backward()
         optimizer.step()
-        distances.append(float(distance))
+        distances.append(float(distance.detach()))
     assert distances[-1] < 0.05 * distances[0]
 
 
