@@ -118,12 +118,7 @@ def particle_interaction(
     target = matrix_element(momenta)
     scale = momenta[:train].square().mean((0, 2)).sqrt()
     mean, std = float(target[:train].mean()), float(target[:train].std())
-    parts = [
-        InteractionPart(p, t)
-        for p, t in zip(
-            (momenta / scale[:, None]).split([train, valid, test]),
-            ((target - mean) / std).split([train, valid, test]),
-            strict=True,
-        )
-    ]
-    return ParticleInteraction(*parts, scale, mean, std)
+    sizes = [train, valid, test]
+    events = (momenta / scale[:, None]).split(sizes)
+    first, second, third = map(InteractionPart, events, ((target - mean) / std).split(sizes))
+    return ParticleInteraction(first, second, third, scale, mean, std)

@@ -12,12 +12,14 @@ from equitools.groups import Lorentz, MatrixGroup, parse_group
 from equitools.symmetrize.frame_set import Frames, check_cloud, default_threshold, pad_frames
 from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
 from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
 from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
 
-__all__ = ["DEGENERATE", "MODES", "Degeneracy", "canonicalize", "degeneracy", "frames"]
+__all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "Degeneracy", "canonicalize", "degeneracy", "frames"]
 
 MODES = ("full", "sample", "canonical", "weighted")
+SYMMETRIC = "S_n"
 DEGENERATE = ("raise", "average", "weighted")
 
 
@@ -56,8 +58,10 @@ def frames(
     Args:
         x: Clouds ``[B, N, d]``; 4-vectors ``[B, N, 4]`` for Lorentz groups, symmetric matrices ``[B, n, n]`` for
             ``"S_n"``.
-        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"`` or a group object. E(d) and SE(d) remove the centroid,
-            O(d) and SO(d) take the origin as it is.
+        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"``, ``"O(1,3)"``, ``"SO+(1,3)"``, a group object, or
+            ``"S_n"``. E(d) and SE(d) remove the centroid, O(d) and SO(d) take the origin as it is. Lorentz groups have
+            no weighted frames and always raise on degenerate sets (`lorentz_frames`); frames of S_n are
+            `permutation_frames` with ``refine=True``.
         mask: Real points ``[B, N]``.
         mode: ``"full"``: the principal axes with all signs, 2^d elements, 2^(d−1) without reflections (Puny et al.);
             ``"sample"``: ``samples`` of them at random (Duval et al.); ``"canonical"``: the one that third moments
@@ -107,8 +111,16 @@ def frames(
         >>> elements.shape, weights.shape
         (torch.Size([2, 4, 3, 3]), torch.Size([2, 4]))
     """
+    if mode not in MODES:
+        raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
+    if degenerate not in DEGENERATE:
+        raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ConfigError(f"samples must be an integer of at least 1, not {samples!r}.")
+    if group == SYMMETRIC:
+        return _of_graphs(x, mask, mode, degenerate, samples, generator)
     group = parse_group(group)
-    _check(x, group, mask, mode, degenerate, samples)
+    check_cloud(x, mask, group.n)
     if x.dtype in {torch.float16, torch.bfloat16}:
         found = frames(
             x.float(),
@@ -223,14 +235,19 @@ def degeneracy(
     return Degeneracy((~thin).sum(-1), _repeated(axes, x, mask, threshold))
 
 
-def _check(x: Tensor, group: MatrixGroup, mask: Tensor | None, mode: str, degenerate: str, samples: int) -> None:
-    if mode not in MODES:
-        raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
-    if degenerate not in DEGENERATE:
-        raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ConfigError(f"samples must be an integer of at least 1, not {samples!r}.")
-    check_cloud(x, mask, group.n)
+def _of_graphs(
+    adjacency: Tensor, mask: Tensor | None, mode: str, degenerate: str, samples: int, generator: torch.Generator | None
+) -> Frames:
+    if mode == "weighted":
+        raise ConfigError(
+            "Frames of S_n cannot be continuous (Dym et al., 2024): mode='weighted' does not exist for them. Use "
+            "'full', 'sample' or 'canonical', or pool in the network."
+        )
+    drawn = "full" if degenerate == "raise" else mode
+    found = permutation_frames(adjacency, mask, drawn, refine=True, samples=samples, generator=generator)
+    if degenerate == "raise":
+        _raise_if((found.weights > 0).sum(1) > 1, "automorphisms", "the numbering of its nodes is not unique")
+    return found
 
 
 def _check_finite(values: Tensor) -> None:

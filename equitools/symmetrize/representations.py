@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,10 +11,22 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, IrrepsError, ShapeError, nearest
 from equitools.groups import Irreps, irreps_matrix, parse_irreps
+from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 
 __all__ = ["Representation", "act", "fold", "inverse", "parse_representation", "unfold"]
 
-_NAMES = ("points", "vector", "pseudovector", "scalar", "pseudoscalar", "tensor2", "tensor3", "shared")
+_NAMES = (
+    "points",
+    "vector",
+    "pseudovector",
+    "scalar",
+    "pseudoscalar",
+    "tensor2",
+    "tensor3",
+    "nodes",
+    "edges",
+    "shared",
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class Representation:
     """A declared representation.
 
     Attributes:
-        kind: "points", "tensor", "scalar", "irreps" or "shared".
+        kind: "points", "tensor", "scalar", "irreps", "nodes", "edges" or "shared".
         rank: Of a tensor: how many of the last axes turn.
         pseudo: Whether the determinant's sign is a factor.
         irreps: Of kind "irreps".
@@ -46,7 +59,8 @@ def parse_representation(name: str | Irreps | Representation) -> Representation:
     Args:
         name: ``"points"`` (positions, moved by translations), ``"vector"``, ``"pseudovector"`` (a cross product),
             ``"scalar"``, ``"pseudoscalar"`` (a triple product), ``"tensor2"``, ``"tensor3"``, … (the last k axes),
-            irreps such as ``"2x0e+1x1o"``, or ``"shared"`` (not batched; handed to the network as it is).
+            irreps such as ``"2x0e+1x1o"``, ``"nodes"`` and ``"edges"`` (permutation matrices act on the first axis,
+            or the first two, after the batch), or ``"shared"`` (not batched; handed to the network as it is).
 
     Returns:
         The representation.
@@ -127,6 +141,8 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
     rep = parse_representation(representation)
     if rep.kind in {"scalar", "shared"} and not rep.pseudo:
         return value
+    if rep.kind in {"nodes", "edges"}:
+        return (act_on_nodes if rep.kind == "nodes" else act_on_edges)(elements, value)
     linear, shift = _parts(elements, value, rep)
     if rep.irreps is not None:
         return _turn(irreps_matrix(rep.irreps, linear), value, -1)
@@ -229,6 +245,6 @@ def _homogeneous(elements: Tensor) -> bool:
 def _turn(matrix: Tensor, value: Tensor, axis: int) -> Tensor:
     """Apply matrices ``[B, d, d]`` along one axis of ``[B, ...]``."""
     moved = value.movedim(axis, -1)
-    flat = moved.flatten(1, -2) if moved.ndim > 2 else moved.unsqueeze(1)
+    flat = moved.reshape(moved.shape[0], math.prod(moved.shape[1:-1]), moved.shape[-1])
     turned = flat @ matrix.to(value.dtype).transpose(-1, -2)
     return turned.reshape(moved.shape).movedim(-1, axis)

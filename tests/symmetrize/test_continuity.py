@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from clouds import Plain, degenerate_clouds
+from clouds import Plain
 
 from equitools.groups import SE
 from equitools.symmetrize import FrameAverage, act, frames
+from equitools.testing import degenerate_clouds
 
 CLOUDS = degenerate_clouds()
 NET = Plain(8, 1, seed=3)

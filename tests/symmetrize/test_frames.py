@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from clouds import Plain, degenerate_clouds
+from clouds import Plain
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError, UnknownNameError
 from equitools.groups import SO, E, parse_group
 from equitools.symmetrize import FrameAverage, Frames, act, canonicalize, degeneracy, frames
+from equitools.testing import degenerate_clouds
 
 GROUPS = ["O(3)", "SO(3)", "E(3)", "SE(3)"]
 EXACT = ["full", "canonical", "weighted"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from clouds import Plain, degenerate_clouds
+from clouds import Plain
 from torch import nn
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
 from equitools.groups import parse_group
 from equitools.symmetrize import Canonicalize, FrameAverage, StochasticFrameAverage, act, canonicalize, frames
+from equitools.testing import degenerate_clouds
 
 GROUPS = ["O(3)", "SO(3)", "E(3)", "SE(3)"]
 
