@@ -16,7 +16,7 @@ from equitools.models.heads import (
     ScalarHead,
     head_from_spec,
 )
-from equitools.models.orbit_generators import InvariantCombination
+from equitools.models.orbit_generators import InvariantCombination, SetCombination
 from equitools.models.potential import Potential
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.models.registry import PluginWarning, build, get, names, register
@@ -39,6 +39,7 @@ __all__ = [
     "Potential",
     "ReferenceEnergies",
     "ScalarHead",
+    "SetCombination",
     "ZBLRepulsion",
     "build",
     "compile_potential",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
 from equitools.groups import Lorentz, parse_group
-from equitools.models.orbit_generators import InvariantCombination
+from equitools.models.orbit_generators import InvariantCombination, SetCombination
 from equitools.symmetrize import OrbitSymmetrize, orbit_distance
 
 GROUPS = ["O(2)", "O(3)", "SO(3)", "O(1,3)", "SO+(1,3)"]
@@ -209,6 +209,32 @@ def test_random_vectors_turn_along() -> None:
     assert (torch.linalg.det(made(x, noise)).detach().abs() > 1e-8).all()
 
 
+@pytest.mark.parametrize("name", GROUPS)
+def test_sets(name: str) -> None:
+    torch.manual_seed(2)
+    made = SetCombination(name, hidden=16, noise_dim=3).double()
+    x, h = cloud(name), elements(name, 3, 21)
+    noise = torch.randn(3, 4, 3, generator=generator(22), dtype=torch.float64)
+    found = made(x, noise)
+    torch.testing.assert_close(made(x @ h.transpose(-1, -2), noise), h.unsqueeze(1) @ found, atol=1e-9, rtol=0)
+    torch.testing.assert_close(made(x[:, torch.randperm(N, generator=generator(23))], noise), found)
+    padded = torch.cat([x, torch.full_like(x[:, :2], torch.nan)], 1)
+    mask = torch.arange(N + 2).expand(3, -1) < N
+    torch.testing.assert_close(made(padded, noise, mask), found)
+    assert (torch.linalg.det(found).detach().abs() > 1e-12).all()
+    assert float((found[:, 0] - found[:, 1]).detach().abs().max()) > 1e-4
+
+
+def test_a_masked_set_in_the_wrapper() -> None:
+    torch.manual_seed(3)
+    model = OrbitSymmetrize(Masked(), SetCombination("SO(3)"), "SO(3)", "points", "scalar", project=True).double()
+    x, h = cloud("SO(3)"), elements("SO(3)", 3, 24)
+    mask = torch.ones(3, N, dtype=torch.bool)
+    mask[1, 4:] = False
+    noise = model.noise(x, random=generator(25))
+    torch.testing.assert_close(model(x @ h.transpose(-1, -2), mask=mask, noise=noise), model(x, mask=mask, noise=noise))
+
+
 def test_empty_batches_and_dtypes() -> None:
     for name in ("O(3)", "O(1,3)"):
         model = symmetrised(name, project=True)
@@ -248,3 +274,9 @@ def test_wrong_input() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             InvariantCombination(**{"vectors": N, **options})
+    with pytest.raises(ConfigError, match="translations"):
+        SetCombination("SE(3)")
+    with pytest.raises(ConfigError, match="at least 1"):
+        SetCombination("SO(3)", hidden=0)
+    with pytest.raises(ShapeError, match="takes x"):
+        SetCombination("SO(3)")(torch.zeros(2, N, 2), torch.zeros(2, 1, 8))
