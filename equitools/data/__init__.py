@@ -6,6 +6,7 @@ from equitools.data.census import Census, LabelSummary, census, require, suspici
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
+from equitools.data.particle_interaction import ParticleInteraction, matrix_element, particle_interaction
 from equitools.data.qm9 import QM9_TARGETS, qm9_split, read_atomref, read_exclusions, read_qm9, subtract_atomref
 from equitools.data.read import read
 from equitools.data.rmd17 import read_npz, read_rmd17_split
@@ -33,6 +34,7 @@ __all__ = [
     "Census",
     "Dataset",
     "LabelSummary",
+    "ParticleInteraction",
     "ReferenceFit",
     "Solids",
     "Statistics",
@@ -43,6 +45,8 @@ __all__ = [
     "fingerprint",
     "fit_reference_energies",
     "isolated_energies",
+    "matrix_element",
+    "particle_interaction",
     "qm9_split",
     "read",
     "read_atomref",

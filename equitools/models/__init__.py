@@ -20,7 +20,7 @@ from equitools.models.heads import (
     ScalarHead,
     head_from_spec,
 )
-from equitools.models.orbit_generators import InvariantCombination
+from equitools.models.orbit_generators import InvariantCombination, SetCombination
 from equitools.models.potential import Potential
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.models.registry import PluginWarning, build, get, names, register
@@ -47,6 +47,7 @@ __all__ = [
     "Potential",
     "ReferenceEnergies",
     "ScalarHead",
+    "SetCombination",
     "VNDeepSets",
     "VNInvariantHead",
     "VNPointNet",
