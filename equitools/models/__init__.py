@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
+from equitools.models.direct_forces import DirectPotential
 from equitools.models.egnn import EGNN, EGNNConfig
+from equitools.models.faenet import FAENet, FAENetConfig
 from equitools.models.files import from_spec, load, read_metadata, save
 from equitools.models.heads import (
     HEADS,
@@ -28,7 +30,10 @@ __all__ = [
     "ClassHead",
     "CompiledPotential",
     "DipoleHead",
+    "DirectPotential",
     "EGNNConfig",
+    "FAENet",
+    "FAENetConfig",
     "Head",
     "HeadModel",
     "ModelConfig",
