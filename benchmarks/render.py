@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
-from benchmarks.products import crossover_page, many_body_page
+from benchmarks.products import crossover_page, faenet_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from equitools._atomic import write_text
@@ -24,7 +24,7 @@ from equitools._atomic import write_text
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "generated" / "results.md"
 COMPARISONS = ROOT / "docs" / "generated" / "benchmarks.md"
-#: Parts of the page on Gaunt products, by the name of the file in `docs/generated`.
+#: Parts of the pages on Gaunt products and FAENet, by the name of the file in `docs/generated`.
 PRODUCTS = {
     "gaunt": (products.gaunt, "gaunt"),
     "gaunt_reach": (products.reach, "gaunt"),
@@ -35,6 +35,7 @@ PRODUCTS = {
     "gaunt_pole": (crossover_page.pole, "gaunt_crossover"),
     "many_body": (many_body_page.many_body, "many_body"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
+    "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
 }
 
 
