@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, lorentz_page, many_body_page
+from benchmarks.products import crossover_page, faenet_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from benchmarks.symmetrized import continuity_page
@@ -27,6 +28,8 @@ PAGE = ROOT / "docs" / "generated" / "results.md"
 COMPARISONS = ROOT / "docs" / "generated" / "benchmarks.md"
 #: Parts of pages, by the name of the file in `docs/generated`.
 PARTS = {
+#: Parts of the pages on Gaunt products and FAENet, by the name of the file in `docs/generated`.
+PRODUCTS = {
     "gaunt": (products.gaunt, "gaunt"),
     "gaunt_reach": (products.reach, "gaunt"),
     "gaunt_vectors": (products.vectors, "gaunt"),
@@ -39,6 +42,7 @@ PARTS = {
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "continuity": (continuity_page.jumps, "continuity"),
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
+    "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
 }
 
 

@@ -6,9 +6,11 @@ from equitools.models import points
 from equitools.models.canonicalizers import GramSchmidtCanonicalizer
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
+from equitools.models.direct_forces import DirectPotential
 from equitools.models.discrete_canonicalizers import DiscreteCanonicalizer, distinct_vectors_loss
 from equitools.models.egnn import EGNN, EGNNConfig
 from equitools.models.energy_canonicalizers import EnergyCanonicalizer
+from equitools.models.faenet import FAENet, FAENetConfig
 from equitools.models.files import from_spec, load, read_metadata, save
 from equitools.models.heads import (
     HEADS,
@@ -34,9 +36,12 @@ __all__ = [
     "ClassHead",
     "CompiledPotential",
     "DipoleHead",
+    "DirectPotential",
     "DiscreteCanonicalizer",
     "EGNNConfig",
     "EnergyCanonicalizer",
+    "FAENet",
+    "FAENetConfig",
     "GramSchmidtCanonicalizer",
     "Head",
     "HeadModel",
