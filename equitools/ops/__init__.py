@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
+from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
+from equitools.ops.principal_axes import ExaminedAxes, examined_axes, principal_axes, signed_axes
 from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
 from equitools.ops.so2 import EdgeFrames, edge_frames, edge_quaternion, rotate_from_pole, rotate_to_pole, wigner_blocks
@@ -19,6 +21,7 @@ from equitools.ops.tensor_product_conv import radial_tensor_product_conv, tensor
 __all__ = [
     "BackendStatus",
     "EdgeFrames",
+    "ExaminedAxes",
     "SymmetricContractionPlan",
     "TensorProductPlan",
     "active_backend",
@@ -27,6 +30,8 @@ __all__ = [
     "by_order",
     "edge_frames",
     "edge_quaternion",
+    "eigh3",
+    "examined_axes",
     "extension_loaded",
     "gaunt_convolution",
     "gaunt_power",
@@ -35,6 +40,7 @@ __all__ = [
     "gaunt_tensor_product",
     "matrix_product",
     "polynomial_envelope",
+    "principal_axes",
     "radial_tensor_product_conv",
     "rotate_from_pole",
     "rotate_to_pole",
@@ -43,6 +49,7 @@ __all__ = [
     "segment_mean",
     "segment_softmax",
     "segment_sum",
+    "signed_axes",
     "so2_linear",
     "spherical_harmonics",
     "status",
