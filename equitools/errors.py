@@ -15,6 +15,7 @@ __all__ = [
     "ConfigError",
     "ConventionError",
     "DataError",
+    "DegenerateFrameError",
     "EquitoolsError",
     "GraphError",
     "IrrepsError",
@@ -41,6 +42,10 @@ class IrrepsError(EquitoolsError, ValueError):
 
 class ConventionError(EquitoolsError, ValueError):
     """A convention is unknown, or two conventions cannot be converted into each other."""
+
+
+class DegenerateFrameError(EquitoolsError, ValueError):
+    """A cloud is too symmetric to have a frame of its own, and the caller forbade that."""
 
 
 class BackendError(EquitoolsError, RuntimeError):

@@ -1,0 +1,337 @@
+"""Frames of point clouds for O(d), SO(d), E(d) and SE(d): equivariant sets of group elements, with weights."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from equitools.errors import ConfigError, DegenerateFrameError, ShapeError, nearest
+from equitools.groups import Lorentz, MatrixGroup, parse_group
+from equitools.symmetrize.frame_set import Frames, check_cloud, default_threshold, pad_frames
+from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.permutation_frames import permutation_frames
+from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
+from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
+
+__all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "Degeneracy", "canonicalize", "degeneracy", "frames"]
+
+MODES = ("full", "sample", "canonical", "weighted")
+SYMMETRIC = "S_n"
+DEGENERATE = ("raise", "average", "weighted")
+
+
+class Degeneracy(NamedTuple):
+    """In which way clouds are degenerate.
+
+    Attributes:
+        rank: How many principal axes have an extent, ``[B]``: 0 a single point, 1 a line, 2 planar, 3 a cloud in space.
+        repeated: Whether eigenvalues k and k + 1 of the second moments coincide, ``[B, d−1]``: for d = 3 both for a
+            spherical top (and a point), one for a symmetric top (and a line).
+    """
+
+    rank: Tensor
+    repeated: Tensor
+
+
+def frames(
+    x: Tensor,
+    group: str | MatrixGroup,
+    mask: Tensor | None = None,
+    mode: str = "full",
+    *,
+    degenerate: str = "weighted",
+    threshold: float | None = None,
+    samples: int = 1,
+    degree: int = 2,
+    sparsity: float = SPARSITY,
+    gaps: tuple[float, float] | None = GAPS,
+    generator: torch.Generator | None = None,
+) -> Frames:
+    """Return an equivariant set of group elements for each cloud.
+
+    Averaging ``g · f(g⁻¹ x)`` over the frames g of x makes any f equivariant, and exactly so for every mode but
+    "sample", which is right in expectation.
+
+    Args:
+        x: Clouds ``[B, N, d]``; 4-vectors ``[B, N, 4]`` for Lorentz groups, symmetric matrices ``[B, n, n]`` for
+            ``"S_n"``.
+        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"``, ``"O(1,3)"``, ``"SO+(1,3)"``, a group object, or
+            ``"S_n"``. E(d) and SE(d) remove the centroid, O(d) and SO(d) take the origin as it is. Lorentz groups have
+            no weighted frames and always raise on degenerate sets (`lorentz_frames`); frames of S_n are
+            `permutation_frames` with ``refine=True``.
+        mask: Real points ``[B, N]``.
+        mode: ``"full"``: the principal axes with all signs, 2^d elements, 2^(d−1) without reflections (Puny et al.);
+            ``"sample"``: ``samples`` of them at random (Duval et al.); ``"canonical"``: the one that third moments
+            choose (more than one only where they vanish); ``"weighted"``: continuous. Principal axes where their
+            eigenvalues are well apart, Gram–Schmidt frames of points with weights (after Dym et al.) where they are
+            not, blended smoothly.
+        degenerate: What the modes of principal axes do with a cloud whose second moments have repeated eigenvalues (or
+            whose third moments vanish, in mode "canonical"): ``"raise"``; ``"average"``: the Gram–Schmidt frames of
+            the outermost points, equally weighted, hence averaged over the cloud's own symmetry; ``"weighted"``: its
+            weighted frames.
+        threshold: Relative gap of eigenvalues, relative size of moments and relative extent that count as zero;
+            1e-7 in float64, 1e-4 in smaller dtypes.
+        samples: How many elements mode "sample" draws for each cloud, with replacement.
+        degree: Linear clouds and single points: the degree of the outputs that are averaged exactly over their
+            continuous symmetry (0 invariants, 1 vectors, k tensors of rank k, l irreps).
+        sparsity: Of Gram–Schmidt frames: 0 takes all tuples of points, up to 0.8 fewer and fewer.
+        gaps: Relative gaps of the eigenvalues between which weighted frames change from Gram–Schmidt frames to the
+            principal axes; None for Gram–Schmidt frames alone.
+        generator: Source of randomness of mode "sample".
+
+    Returns:
+        `Frames`: elements ``[B, F, d, d]`` (``[B, F, d+1, d+1]`` for E and SE) and weights ``[B, F]`` in the dtype of
+        ``x`` (half precisions are computed in float32), differentiable in ``x``.
+
+    Raises:
+        ShapeError: A wrong shape or dimension, a wholly masked cloud, coordinates that are not finite.
+        ConfigError: An unknown mode or policy, or options out of range.
+        UnknownNameError: An unknown group.
+        DegenerateFrameError: A degenerate cloud under ``degenerate="raise"``.
+
+    Properties:
+        equivariance: frames(h x) = h frames(x), up to order.
+        membership: every element is one of the group.
+        weights_add_up: to 1 for each cloud.
+        permutation_invariance: the order of the points does not matter, up to the order of the frames.
+        continuity: averages of invariants over weighted frames are continuous, also at symmetric, planar and linear
+            clouds; equivariant ones are where no rotation leaves the cloud as it is, and elsewhere have the jump that
+            projecting on what the stabiliser fixes makes.
+
+    Source:
+        O. Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022 (section 3, E(d) and
+        SE(d)); N. Dym, H. Lawrence, J. Siegel, Equivariant Frames and the Impossibility of Continuous Canonicalization,
+        ICML 2024.
+
+    Example:
+        >>> elements, weights = frames(torch.randn(2, 5, 3), "SO(3)")
+        >>> elements.shape, weights.shape
+        (torch.Size([2, 4, 3, 3]), torch.Size([2, 4]))
+    """
+    if mode not in MODES:
+        raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
+    if degenerate not in DEGENERATE:
+        raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ConfigError(f"samples must be an integer of at least 1, not {samples!r}.")
+    if group == SYMMETRIC:
+        return _of_graphs(x, mask, mode, degenerate, samples, generator)
+    group = parse_group(group)
+    check_cloud(x, mask, group.n)
+    if x.dtype in {torch.float16, torch.bfloat16}:
+        found = frames(
+            x.float(),
+            group,
+            mask,
+            mode,
+            degenerate=degenerate,
+            threshold=threshold,
+            samples=samples,
+            degree=degree,
+            sparsity=sparsity,
+            gaps=gaps,
+            generator=generator,
+        )
+        return Frames(found.elements.to(x.dtype), found.weights.to(x.dtype))
+    if isinstance(group, Lorentz):
+        return lorentz_frames(
+            x, group, mask, mode, degenerate=degenerate, threshold=threshold, samples=samples, generator=generator
+        )
+    options: dict[str, Any] = {"reflections": group.reflections, "degree": degree, "threshold": threshold}
+    if mode == "weighted":
+        centre, floor = _centre(x, mask, group.euclidean)
+        _check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
+        elements, weights = weighted_frames(
+            x - centre[:, None], mask, sparsity=sparsity, gaps=gaps, floor=floor, **options
+        )
+        elements, weights = _only_used(elements, weights)
+        return Frames(_affine(elements, centre, group), weights)
+    axes = principal_axes_of(x, mask, group.euclidean)
+    _check_finite(axes.values)
+    bad = _repeated(axes, x, mask, threshold).any(-1)
+    if degenerate == "raise":
+        _raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
+    if x.requires_grad and bool(bad.any()):
+        axes = _without_gradient(axes, x, mask, bad, group.euclidean)
+    table = sign_table(group.n, group.reflections).to(x)
+    elements = axes.vectors.unsqueeze(1) * table.unsqueeze(1)
+    chosen = None
+    if mode == "canonical":
+        chosen = moment_signs(x, mask, axes, group.reflections, threshold)
+        if degenerate == "raise":
+            _raise_if(chosen.sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
+    weights = x.new_full((x.shape[0], len(table)), 1 / len(table))
+    if chosen is not None:
+        weights = chosen.to(x.dtype)
+        weights = weights / weights.sum(1, keepdim=True)
+    if bool(bad.any()):
+        rows = bad.nonzero().flatten()
+        part, part_mask = x[rows] - axes.mean[rows, None], None if mask is None else mask[rows]
+        floor = None if not group.euclidean else _centre(x[rows], part_mask, True)[1]
+        other = gram_schmidt_frames(
+            part, part_mask, sparsity=sparsity if degenerate == "weighted" else None, floor=floor, **options
+        )
+        elements, weights = _replace(elements, weights, rows, *other)
+    if mode == "canonical":
+        elements, weights = _only_used(elements, weights)
+    if mode == "sample":
+        elements, weights = _draw(elements, weights, samples, generator)
+    return Frames(_affine(elements, axes.mean, group), weights)
+
+
+def canonicalize(
+    x: Tensor, group: str | MatrixGroup, mask: Tensor | None = None, *, threshold: float | None = None
+) -> Tensor:
+    """Return the one element g of each cloud for which g⁻¹x is the canonical pose.
+
+    Args:
+        x: Clouds ``[B, N, d]``.
+        group: As for `frames`.
+        mask: Real points ``[B, N]``.
+        threshold: As for `frames`.
+
+    Returns:
+        ``[B, d, d]``, or ``[B, d+1, d+1]`` for E and SE.
+
+    Raises:
+        DegenerateFrameError: The cloud is too symmetric to have one.
+
+    Properties:
+        equivariance: canonicalize(h x) = h canonicalize(x) for every h of the group.
+    """
+    return frames(x, group, mask, "canonical", degenerate="raise", threshold=threshold).elements[:, 0]
+
+
+def degeneracy(
+    x: Tensor, mask: Tensor | None = None, *, centred: bool = True, threshold: float | None = None
+) -> Degeneracy:
+    """Say in which way clouds are degenerate.
+
+    Args:
+        x: Clouds ``[B, N, d]``.
+        mask: Real points ``[B, N]``.
+        centred: About the centroid (E, SE) or about the origin (O, SO).
+        threshold: Relative extents (lengths) and relative gaps of eigenvalues below this count as zero.
+
+    Returns:
+        `Degeneracy`.
+
+    Raises:
+        ShapeError: A wrong shape, a wholly masked cloud, coordinates that are not finite.
+    """
+    check_cloud(x, mask)
+    threshold = default_threshold(x.dtype) if threshold is None else threshold
+    axes = principal_axes_of(x.detach(), mask, centred)
+    _check_finite(axes.values)
+    _, floor = _centre(x.detach(), mask, centred)
+    floor = x.new_zeros(x.shape[0]) if floor is None else floor
+    extent = axes.values.clamp_min(0).sqrt()
+    # rounding of the matrix alone gives an extent of √eps, so that a smaller one cannot be told from none
+    least = max(threshold, 4 * torch.finfo(x.dtype).eps ** 0.5)
+    thin = extent <= torch.maximum(least * extent[:, -1], floor)[:, None]
+    return Degeneracy((~thin).sum(-1), _repeated(axes, x, mask, threshold))
+
+
+def _of_graphs(
+    adjacency: Tensor, mask: Tensor | None, mode: str, degenerate: str, samples: int, generator: torch.Generator | None
+) -> Frames:
+    if mode == "weighted":
+        raise ConfigError(
+            "Frames of S_n cannot be continuous (Dym et al., 2024): mode='weighted' does not exist for them. Use "
+            "'full', 'sample' or 'canonical', or pool in the network."
+        )
+    drawn = "full" if degenerate == "raise" else mode
+    found = permutation_frames(adjacency, mask, drawn, refine=True, samples=samples, generator=generator)
+    if degenerate == "raise":
+        _raise_if((found.weights > 0).sum(1) > 1, "automorphisms", "the numbering of its nodes is not unique")
+    return found
+
+
+def _check_finite(values: Tensor) -> None:
+    bad = ~torch.isfinite(values.detach()).flatten(1).all(1)
+    if bool(bad.any()):
+        which = bad.nonzero().flatten()[:8].tolist()
+        raise ShapeError(f"Coordinates are not finite (NaN or infinite), or overflow, in cloud {which}.")
+
+
+def _centre(x: Tensor, mask: Tensor | None, euclidean: bool) -> tuple[Tensor, Tensor | None]:
+    """Centroids ``[B, d]`` (zero if not Euclidean), and the lengths ``[B]`` that are only their rounding."""
+    if not euclidean:
+        return x.new_zeros(x.shape[0], x.shape[-1]), None
+    if mask is None:
+        mean = x.mean(1)
+    else:
+        mean = x.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1) / mask.sum(1, keepdim=True)
+    return mean, 16 * torch.finfo(x.dtype).eps * mean.detach().norm(dim=-1)
+
+
+def _repeated(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, threshold: float | None) -> Tensor:
+    threshold = default_threshold(x.dtype) if threshold is None else threshold
+    values = axes.values.detach()
+    count = x.shape[1] if mask is None else mask.sum(1, keepdim=True)
+    # the second moments of a single point far from the origin are the rounding of its centroid
+    rounding = count * (16 * torch.finfo(x.dtype).eps * axes.mean.detach().norm(dim=-1, keepdim=True)).square()
+    return values.diff(dim=-1) <= torch.maximum(threshold * values[:, -1:], rounding)
+
+
+def _without_gradient(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, bad: Tensor, centred: bool) -> PrincipalAxes:
+    """Take the principal axes of some clouds as constants: their derivative is infinite, and nobody needs it."""
+    good = (~bad).nonzero().flatten()
+    again = principal_axes_of(x[good], None if mask is None else mask[good], centred)
+    mean = _centre(x, mask, centred)[0]
+    return PrincipalAxes(
+        mean,
+        axes.values.detach().index_copy(0, good, again.values),
+        axes.vectors.detach().index_copy(0, good, again.vectors),
+    )
+
+
+def _raise_if(bad: Tensor, what: str, hence: str) -> None:
+    if bool(bad.any()):
+        which = bad.nonzero().flatten().tolist()
+        raise DegenerateFrameError(
+            f"Cloud {which[:8]}{' …' if len(which) > 8 else ''} of {len(bad)} has {what}: {hence}. "
+            "degenerate='average' averages over its symmetry, degenerate='weighted' takes weighted frames, "
+            "mode='weighted' does so for all clouds and is continuous."
+        )
+
+
+def _affine(elements: Tensor, centre: Tensor, group: MatrixGroup) -> Tensor:
+    """Rotations ``[B, F, d, d]`` with centroids ``[B, d]`` as homogeneous matrices, if the group has translations."""
+    if not group.euclidean:
+        return elements
+    column = centre[:, None, :, None].expand(-1, elements.shape[1], -1, -1)
+    upper = torch.cat([elements, column], -1)
+    last = torch.zeros_like(upper[..., :1, :])
+    last[..., -1] = 1.0
+    return torch.cat([upper, last], -2)
+
+
+def _replace(
+    elements: Tensor, weights: Tensor, rows: Tensor, new: Tensor, new_weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Give some clouds other frames than they had."""
+    width = max(weights.shape[1], new_weights.shape[1])
+    elements, weights = pad_frames(elements, weights, width)
+    new, new_weights = pad_frames(new, new_weights, width)
+    return elements.index_copy(0, rows, new), weights.index_copy(0, rows, new_weights)
+
+
+def _only_used(elements: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring the frames with weight to the front and cut the rest off."""
+    used = weights > 0
+    width = int(used.sum(1).max()) if len(used) else 1
+    order = torch.argsort((~used).to(torch.int8), dim=1, stable=True)[:, :width]
+    rows = torch.arange(len(weights), device=weights.device)[:, None]
+    return elements[rows, order], weights[rows, order]
+
+
+def _draw(elements: Tensor, weights: Tensor, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    if len(weights) == 0:
+        return elements[:, :1].expand(-1, samples, -1, -1), weights.new_zeros(0, samples)
+    picked = torch.multinomial(weights.detach(), samples, replacement=True, generator=generator)
+    rows = torch.arange(len(weights), device=weights.device)[:, None]
+    return elements[rows, picked], weights.new_full((len(weights), samples), 1 / samples)
