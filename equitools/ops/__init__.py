@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
+from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
@@ -17,6 +18,7 @@ from equitools.ops.point_sets import (
     lexicographic_order,
     squared_distances,
 )
+from equitools.ops.principal_axes import ExaminedAxes, examined_axes, principal_axes, signed_axes
 from equitools.ops.radial import bessel_basis, polynomial_envelope
 from equitools.ops.segment import segment_gather, segment_max, segment_mean, segment_softmax, segment_sum
 from equitools.ops.so2 import EdgeFrames, edge_frames, edge_quaternion, rotate_from_pole, rotate_to_pole, wigner_blocks
@@ -29,6 +31,7 @@ from equitools.ops.top_eigenpairs import top_eigenpairs
 __all__ = [
     "BackendStatus",
     "EdgeFrames",
+    "ExaminedAxes",
     "SymmetricContractionPlan",
     "TensorProductPlan",
     "active_backend",
@@ -38,6 +41,8 @@ __all__ = [
     "by_order",
     "edge_frames",
     "edge_quaternion",
+    "eigh3",
+    "examined_axes",
     "extension_loaded",
     "farthest_points",
     "gather_points",
@@ -51,6 +56,7 @@ __all__ = [
     "lexicographic_order",
     "matrix_product",
     "polynomial_envelope",
+    "principal_axes",
     "radial_tensor_product_conv",
     "rotate_from_pole",
     "rotate_to_pole",
@@ -59,6 +65,7 @@ __all__ = [
     "segment_mean",
     "segment_softmax",
     "segment_sum",
+    "signed_axes",
     "so2_linear",
     "spherical_harmonics",
     "squared_distances",
