@@ -6,6 +6,13 @@ from equitools.data.census import Census, LabelSummary, census, require, suspici
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
+from equitools.data.nbody import (
+    NBODY_DRAWN,
+    NBodyData,
+    charged_nbody,
+    charged_trajectories,
+    draw_charged_particles,
+)
 from equitools.data.qm9 import QM9_TARGETS, qm9_split, read_atomref, read_exclusions, read_qm9, subtract_atomref
 from equitools.data.read import read
 from equitools.data.rmd17 import read_npz, read_rmd17_split
@@ -26,17 +33,22 @@ from equitools.data.structure import Structure
 __all__ = [
     "CONVERTERS",
     "FACTORS",
+    "NBODY_DRAWN",
     "QM9_TARGETS",
     "STANDARD_KEYS",
     "Census",
     "Dataset",
     "LabelSummary",
+    "NBodyData",
     "ReferenceFit",
     "Statistics",
     "Structure",
     "average_energies",
     "census",
+    "charged_nbody",
+    "charged_trajectories",
     "collate",
+    "draw_charged_particles",
     "fingerprint",
     "fit_reference_energies",
     "isolated_energies",
