@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from equitools.models.cn_gnn import CNGNN, DeepSetsCanonicalizer
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
 from equitools.models.egnn import EGNN, EGNNConfig
+from equitools.models.fa_gnn import FAGNN
 from equitools.models.files import from_spec, load, read_metadata, save
+from equitools.models.gnn import ParticleGNN
 from equitools.models.heads import (
     HEADS,
     ClassHead,
@@ -22,17 +25,21 @@ from equitools.models.registry import PluginWarning, build, get, names, register
 from equitools.models.zbl import ZBLRepulsion
 
 __all__ = [
+    "CNGNN",
     "EGNN",
+    "FAGNN",
     "HEADS",
     "Backbone",
     "ClassHead",
     "CompiledPotential",
+    "DeepSetsCanonicalizer",
     "DipoleHead",
     "EGNNConfig",
     "Head",
     "HeadModel",
     "ModelConfig",
     "NodeVectorHead",
+    "ParticleGNN",
     "PluginWarning",
     "Potential",
     "ReferenceEnergies",
