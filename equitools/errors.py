@@ -45,7 +45,7 @@ class ConventionError(EquitoolsError, ValueError):
 
 
 class DegenerateFrameError(EquitoolsError, ValueError):
-    """A cloud has no frame of its own: it is symmetric, linear, planar or a single point, and the caller forbade that."""
+    """A cloud is too symmetric to have a frame of its own, and the caller forbade that."""
 
 
 class BackendError(EquitoolsError, RuntimeError):

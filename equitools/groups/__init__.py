@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
+from equitools.groups.finite_rotations import (
+    cyclic_group,
+    dihedral_group,
+    finite_group,
+    icosahedral_group,
+    multiplication_table,
+    octahedral_group,
+    tetrahedral_group,
+    with_inversion,
+)
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.lorentz import Lorentz, lorentz_metric, polar_factor
 from equitools.groups.names import parse_group
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
@@ -24,20 +35,31 @@ __all__ = [
     "E",
     "Irrep",
     "Irreps",
+    "Lorentz",
     "MatrixGroup",
     "O",
     "axis_angle_to_matrix",
     "change_of_basis",
     "clebsch_gordan",
+    "cyclic_group",
+    "dihedral_group",
+    "finite_group",
     "gaunt_coefficients",
+    "icosahedral_group",
     "irreps_matrix",
+    "lorentz_metric",
     "matrix_to_quaternion",
+    "multiplication_table",
+    "octahedral_group",
     "parse_group",
     "parse_irreps",
+    "polar_factor",
     "quaternion_to_matrix",
     "random_orthogonal",
     "random_rotation",
     "real_to_complex",
+    "tetrahedral_group",
     "wigner_D",
     "wigner_D_from_quaternion",
+    "with_inversion",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups.rotations import matrix_to_quaternion
 
-__all__ = ["SE", "SO", "E", "MatrixGroup", "O"]
+__all__ = ["SE", "SO", "E", "MatrixGroup", "O", "matrix_logarithm"]
 
 
 class MatrixGroup:
@@ -121,7 +121,7 @@ class MatrixGroup:
             return _rotation_vector(turn)
         count = self.n * (self.n - 1) // 2
         basis = self.algebra_basis.to(turn)[:count, : self.n, : self.n]
-        return torch.einsum("...ij,kij->...k", _logm(turn), basis) / 2
+        return torch.einsum("...ij,kij->...k", matrix_logarithm(turn), basis) / 2
 
     def sample(
         self, shape: tuple[int, ...] = (), generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
@@ -240,7 +240,7 @@ def _rotation_vector(turn: Tensor) -> Tensor:
     return vector * factor
 
 
-def _logm(matrix: Tensor) -> Tensor:
+def matrix_logarithm(matrix: Tensor) -> Tensor:
     """Logarithm of matrices ``[..., n, n]`` by inverse scaling and squaring with Denman–Beavers square roots.
 
     N. J. Higham, Functions of Matrices (SIAM, 2008), sections 6.3 and 11.5; all matrices are halved equally often.

@@ -6,18 +6,20 @@ import re
 
 from equitools.errors import UnknownNameError, nearest
 from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.lorentz import Lorentz
 
 __all__ = ["parse_group"]
 
 _FAMILIES: dict[str, type[MatrixGroup]] = {"O": O, "SO": SO, "E": E, "SE": SE}
+_LORENTZ = {"O(1,3)": Lorentz(), "SO+(1,3)": Lorentz(proper=True), "Lorentz": Lorentz()}
 
 
 def parse_group(group: str | MatrixGroup) -> MatrixGroup:
     """Return the group object of a name.
 
     Args:
-        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"`` or ``"SE(d)"`` with a dimension d ≥ 1, or a group object, which is
-            returned as it is.
+        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"`` or ``"SE(d)"`` with a dimension d ≥ 1, the Lorentz groups
+            ``"O(1,3)"`` (or ``"Lorentz"``) and ``"SO+(1,3)"``, or a group object, which is returned as it is.
 
     Returns:
         The group.
@@ -31,8 +33,10 @@ def parse_group(group: str | MatrixGroup) -> MatrixGroup:
     """
     if isinstance(group, MatrixGroup):
         return group
+    if isinstance(group, str) and group.replace(" ", "") in _LORENTZ:
+        return _LORENTZ[group.replace(" ", "")]
     found = re.fullmatch(r"(\w+)\((\d+)\)", group.replace(" ", "")) if isinstance(group, str) else None
     if found is None or found[1] not in _FAMILIES or int(found[2]) < 1:
-        known = [f"{letter}({n})" for letter in _FAMILIES for n in (2, 3)]
+        known = [f"{letter}({n})" for letter in _FAMILIES for n in (2, 3)] + list(_LORENTZ)
         raise UnknownNameError(f"The group {group!r} is not known. {nearest(str(group), known)} Other dimensions, too.")
     return _FAMILIES[found[1]](int(found[2]))

@@ -19,6 +19,7 @@ from equitools.models.heads import (
     ScalarHead,
     head_from_spec,
 )
+from equitools.models.orbit_generators import InvariantCombination
 from equitools.models.potential import Potential
 from equitools.models.reference_energies import ReferenceEnergies
 from equitools.models.registry import PluginWarning, build, get, names, register
@@ -37,6 +38,7 @@ __all__ = [
     "EGNNConfig",
     "Head",
     "HeadModel",
+    "InvariantCombination",
     "ModelConfig",
     "NodeVectorHead",
     "ParticleGNN",

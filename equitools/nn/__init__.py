@@ -14,6 +14,17 @@ from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
 from equitools.nn.so2 import SO2Convolution
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
+from equitools.nn.vector_neurons import (
+    VNBatchNorm,
+    VNBlock,
+    VNCrossProduct,
+    VNDropout,
+    VNInvariants,
+    VNLeakyReLU,
+    VNLinear,
+    VNMaxPool,
+    VNMeanPool,
+)
 
 __all__ = [
     "MLP",
@@ -36,6 +47,15 @@ __all__ = [
     "SpeciesIndex",
     "SymmetricContraction",
     "TensorProductConv",
+    "VNBatchNorm",
+    "VNBlock",
+    "VNCrossProduct",
+    "VNDropout",
+    "VNInvariants",
+    "VNLeakyReLU",
+    "VNLinear",
+    "VNMaxPool",
+    "VNMeanPool",
     "species_index",
     "to_ir_mul",
     "to_mul_ir",

@@ -5,26 +5,47 @@ from __future__ import annotations
 from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
+from equitools.symmetrize.group_average import GroupAverage, symmetric_group
+from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_project
+from equitools.symmetrize.orbit_symmetrize import Estimate, OrbitSymmetrize
+from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
+from equitools.symmetrize.permutation_frames import permutation_frames
+from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
-from equitools.symmetrize.weighted_frames import gram_schmidt_frames
+from equitools.symmetrize.weighted_frames import weighted_frames
 from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage, Symmetrized
 
 __all__ = [
     "Canonicalize",
     "Degeneracy",
+    "Estimate",
     "FrameAverage",
     "Frames",
+    "GroupAverage",
+    "OrbitSymmetrize",
     "Representation",
     "StochasticFrameAverage",
     "Symmetrized",
     "act",
+    "act_on_edges",
+    "act_on_nodes",
     "canonicalize",
     "degeneracy",
     "fold",
     "frames",
     "gram_schmidt_frames",
     "inverse",
+    "lorentz_frames",
+    "orbit_distance",
+    "orbit_invariants",
+    "orbit_project",
     "parse_representation",
+    "permutation_frames",
     "rotation_design",
+    "rotation_quadrature",
+    "symmetric_group",
     "unfold",
+    "weighted_frames",
 ]

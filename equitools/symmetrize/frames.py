@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError, nearest
-from equitools.groups import MatrixGroup, parse_group
+from equitools.groups import Lorentz, MatrixGroup, parse_group
 from equitools.symmetrize.frame_set import Frames, check_cloud, default_threshold, pad_frames
+from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
-from equitools.symmetrize.weighted_frames import SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
 
-__all__ = ["DEGENERATE", "MODES", "Degeneracy", "canonicalize", "degeneracy", "frames"]
+__all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "Degeneracy", "canonicalize", "degeneracy", "frames"]
 
 MODES = ("full", "sample", "canonical", "weighted")
+SYMMETRIC = "S_n"
 DEGENERATE = ("raise", "average", "weighted")
 
 
@@ -43,6 +47,7 @@ def frames(
     samples: int = 1,
     degree: int = 2,
     sparsity: float = SPARSITY,
+    gaps: tuple[float, float] | None = GAPS,
     generator: torch.Generator | None = None,
 ) -> Frames:
     """Return an equivariant set of group elements for each cloud.
@@ -53,13 +58,16 @@ def frames(
     Args:
         x: Clouds ``[B, N, d]``; 4-vectors ``[B, N, 4]`` for Lorentz groups, symmetric matrices ``[B, n, n]`` for
             ``"S_n"``.
-        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"`` or a group object. E(d) and SE(d) remove the centroid,
-            O(d) and SO(d) take the origin as it is.
+        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"``, ``"O(1,3)"``, ``"SO+(1,3)"``, a group object, or
+            ``"S_n"``. E(d) and SE(d) remove the centroid, O(d) and SO(d) take the origin as it is. Lorentz groups have
+            no weighted frames and always raise on degenerate sets (`lorentz_frames`); frames of S_n are
+            `permutation_frames` with ``refine=True``.
         mask: Real points ``[B, N]``.
         mode: ``"full"``: the principal axes with all signs, 2^d elements, 2^(d−1) without reflections (Puny et al.);
             ``"sample"``: ``samples`` of them at random (Duval et al.); ``"canonical"``: the one that third moments
-            choose (more than one only where they vanish); ``"weighted"``: Gram–Schmidt frames with weights, continuous
-            (Dym et al.).
+            choose (more than one only where they vanish); ``"weighted"``: continuous. Principal axes where their
+            eigenvalues are well apart, Gram–Schmidt frames of points with weights (after Dym et al.) where they are
+            not, blended smoothly.
         degenerate: What the modes of principal axes do with a cloud whose second moments have repeated eigenvalues (or
             whose third moments vanish, in mode "canonical"): ``"raise"``; ``"average"``: the Gram–Schmidt frames of
             the outermost points, equally weighted, hence averaged over the cloud's own symmetry; ``"weighted"``: its
@@ -69,7 +77,9 @@ def frames(
         samples: How many elements mode "sample" draws for each cloud, with replacement.
         degree: Linear clouds and single points: the degree of the outputs that are averaged exactly over their
             continuous symmetry (0 invariants, 1 vectors, k tensors of rank k, l irreps).
-        sparsity: Of weighted frames, see `equitools.symmetrize.weighted_frames`.
+        sparsity: Of Gram–Schmidt frames: 0 takes all tuples of points, up to 0.8 fewer and fewer.
+        gaps: Relative gaps of the eigenvalues between which weighted frames change from Gram–Schmidt frames to the
+            principal axes; None for Gram–Schmidt frames alone.
         generator: Source of randomness of mode "sample".
 
     Returns:
@@ -101,8 +111,16 @@ def frames(
         >>> elements.shape, weights.shape
         (torch.Size([2, 4, 3, 3]), torch.Size([2, 4]))
     """
+    if mode not in MODES:
+        raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
+    if degenerate not in DEGENERATE:
+        raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ConfigError(f"samples must be an integer of at least 1, not {samples!r}.")
+    if group == SYMMETRIC:
+        return _of_graphs(x, mask, mode, degenerate, samples, generator)
     group = parse_group(group)
-    _check(x, group, mask, mode, degenerate, samples)
+    check_cloud(x, mask, group.n)
     if x.dtype in {torch.float16, torch.bfloat16}:
         found = frames(
             x.float(),
@@ -114,17 +132,30 @@ def frames(
             samples=samples,
             degree=degree,
             sparsity=sparsity,
+            gaps=gaps,
             generator=generator,
         )
         return Frames(found.elements.to(x.dtype), found.weights.to(x.dtype))
+    if isinstance(group, Lorentz):
+        return lorentz_frames(
+            x, group, mask, mode, degenerate=degenerate, threshold=threshold, samples=samples, generator=generator
+        )
     options: dict[str, Any] = {"reflections": group.reflections, "degree": degree, "threshold": threshold}
     if mode == "weighted":
         centre, floor = _centre(x, mask, group.euclidean)
-        _check_finite(centre if group.euclidean else x)
-        elements, weights = gram_schmidt_frames(x - centre[:, None], mask, sparsity=sparsity, floor=floor, **options)
+        _check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
+        elements, weights = weighted_frames(
+            x - centre[:, None], mask, sparsity=sparsity, gaps=gaps, floor=floor, **options
+        )
+        elements, weights = _only_used(elements, weights)
         return Frames(_affine(elements, centre, group), weights)
     axes = principal_axes_of(x, mask, group.euclidean)
     _check_finite(axes.values)
+    bad = _repeated(axes, x, mask, threshold).any(-1)
+    if degenerate == "raise":
+        _raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
+    if x.requires_grad and bool(bad.any()):
+        axes = _without_gradient(axes, x, mask, bad, group.euclidean)
     table = sign_table(group.n, group.reflections).to(x)
     elements = axes.vectors.unsqueeze(1) * table.unsqueeze(1)
     chosen = None
@@ -132,20 +163,16 @@ def frames(
         chosen = moment_signs(x, mask, axes, group.reflections, threshold)
         if degenerate == "raise":
             _raise_if(chosen.sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
-    bad = _repeated(axes, x, mask, threshold).any(-1)
-    if degenerate == "raise":
-        _raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
     weights = x.new_full((x.shape[0], len(table)), 1 / len(table))
     if chosen is not None:
         weights = chosen.to(x.dtype)
         weights = weights / weights.sum(1, keepdim=True)
     if bool(bad.any()):
         rows = bad.nonzero().flatten()
-        soft = degenerate == "weighted" and mode != "canonical"
         part, part_mask = x[rows] - axes.mean[rows, None], None if mask is None else mask[rows]
         floor = None if not group.euclidean else _centre(x[rows], part_mask, True)[1]
         other = gram_schmidt_frames(
-            part, part_mask, sparsity=sparsity if soft or degenerate == "weighted" else None, floor=floor, **options
+            part, part_mask, sparsity=sparsity if degenerate == "weighted" else None, floor=floor, **options
         )
         elements, weights = _replace(elements, weights, rows, *other)
     if mode == "canonical":
@@ -208,14 +235,19 @@ def degeneracy(
     return Degeneracy((~thin).sum(-1), _repeated(axes, x, mask, threshold))
 
 
-def _check(x: Tensor, group: MatrixGroup, mask: Tensor | None, mode: str, degenerate: str, samples: int) -> None:
-    if mode not in MODES:
-        raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
-    if degenerate not in DEGENERATE:
-        raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ConfigError(f"samples must be an integer of at least 1, not {samples!r}.")
-    check_cloud(x, mask, group.n)
+def _of_graphs(
+    adjacency: Tensor, mask: Tensor | None, mode: str, degenerate: str, samples: int, generator: torch.Generator | None
+) -> Frames:
+    if mode == "weighted":
+        raise ConfigError(
+            "Frames of S_n cannot be continuous (Dym et al., 2024): mode='weighted' does not exist for them. Use "
+            "'full', 'sample' or 'canonical', or pool in the network."
+        )
+    drawn = "full" if degenerate == "raise" else mode
+    found = permutation_frames(adjacency, mask, drawn, refine=True, samples=samples, generator=generator)
+    if degenerate == "raise":
+        _raise_if((found.weights > 0).sum(1) > 1, "automorphisms", "the numbering of its nodes is not unique")
+    return found
 
 
 def _check_finite(values: Tensor) -> None:
@@ -243,6 +275,18 @@ def _repeated(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, threshold: fl
     # the second moments of a single point far from the origin are the rounding of its centroid
     rounding = count * (16 * torch.finfo(x.dtype).eps * axes.mean.detach().norm(dim=-1, keepdim=True)).square()
     return values.diff(dim=-1) <= torch.maximum(threshold * values[:, -1:], rounding)
+
+
+def _without_gradient(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, bad: Tensor, centred: bool) -> PrincipalAxes:
+    """Take the principal axes of some clouds as constants: their derivative is infinite, and nobody needs it."""
+    good = (~bad).nonzero().flatten()
+    again = principal_axes_of(x[good], None if mask is None else mask[good], centred)
+    mean = _centre(x, mask, centred)[0]
+    return PrincipalAxes(
+        mean,
+        axes.values.detach().index_copy(0, good, again.values),
+        axes.vectors.detach().index_copy(0, good, again.vectors),
+    )
 
 
 def _raise_if(bad: Tensor, what: str, hence: str) -> None:

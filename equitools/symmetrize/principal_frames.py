@@ -39,9 +39,12 @@ def principal_axes_of(x: Tensor, mask: Tensor | None, centred: bool) -> Principa
     else:
         mean = x.new_zeros(x.shape[0], x.shape[-1])
     covariance = x.transpose(-1, -2) @ x
-    if not bool(torch.isfinite(covariance.detach()).all()):  # LAPACK would raise, or not return
-        nothing = torch.full_like(covariance, torch.nan)
-        return PrincipalAxes(mean, nothing[..., 0], nothing)
+    finite = torch.isfinite(covariance.detach()).all(-1).all(-1)
+    if not bool(finite.all()):  # LAPACK would raise, or not return
+        nothing = covariance.new_full((), torch.nan)
+        covariance = torch.where(finite[:, None, None], covariance, torch.eye(x.shape[-1]).to(x))
+        values, vectors = torch.linalg.eigh(covariance)
+        return PrincipalAxes(mean, torch.where(finite[:, None], values, nothing), vectors)
     values, vectors = torch.linalg.eigh(covariance)
     sign = torch.sign(torch.linalg.det(vectors.detach()))
     last = vectors[..., -1:] * sign[..., None, None]

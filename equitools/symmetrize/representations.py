@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,10 +11,22 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, IrrepsError, ShapeError, nearest
 from equitools.groups import Irreps, irreps_matrix, parse_irreps
+from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 
 __all__ = ["Representation", "act", "fold", "inverse", "parse_representation", "unfold"]
 
-_NAMES = ("points", "vector", "pseudovector", "scalar", "pseudoscalar", "tensor2", "tensor3", "shared")
+_NAMES = (
+    "points",
+    "vector",
+    "pseudovector",
+    "scalar",
+    "pseudoscalar",
+    "tensor2",
+    "tensor3",
+    "nodes",
+    "edges",
+    "shared",
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class Representation:
     """A declared representation.
 
     Attributes:
-        kind: "points", "tensor", "scalar", "irreps" or "shared".
+        kind: "points", "tensor", "scalar", "irreps", "nodes", "edges" or "shared".
         rank: Of a tensor: how many of the last axes turn.
         pseudo: Whether the determinant's sign is a factor.
         irreps: Of kind "irreps".
@@ -46,7 +59,8 @@ def parse_representation(name: str | Irreps | Representation) -> Representation:
     Args:
         name: ``"points"`` (positions, moved by translations), ``"vector"``, ``"pseudovector"`` (a cross product),
             ``"scalar"``, ``"pseudoscalar"`` (a triple product), ``"tensor2"``, ``"tensor3"``, … (the last k axes),
-            irreps such as ``"2x0e+1x1o"``, or ``"shared"`` (not batched; handed to the network as it is).
+            irreps such as ``"2x0e+1x1o"``, ``"nodes"`` and ``"edges"`` (permutation matrices act on the first axis,
+            or the first two, after the batch), or ``"shared"`` (not batched; handed to the network as it is).
 
     Returns:
         The representation.
@@ -89,16 +103,17 @@ def inverse(elements: Tensor) -> Tensor:
     size = elements.shape[-1]
     with torch.no_grad():
         gram = elements.transpose(-1, -2) @ elements
-        eye = torch.eye(size, dtype=elements.dtype, device=elements.device)
+        close = (gram - torch.eye(size, dtype=elements.dtype, device=elements.device)).abs()
         bound = 64 * torch.finfo(elements.dtype).eps
-        orthogonal = bool(((gram - eye).abs() <= bound).all())
-        rigid = size > 1 and _homogeneous(elements) and bool(((gram - eye).abs()[..., :-1, :-1] <= bound).all())
-    if orthogonal:
-        return elements.transpose(-1, -2)
+        # rigid motions first: one with a tiny translation is orthogonal as a matrix, too, up to rounding
+        rigid = size > 1 and _homogeneous(elements) and bool((close[..., :-1, :-1] <= bound).all())
+        orthogonal = not rigid and bool((close <= bound).all())
     if rigid:
         turned = elements[..., :-1, :-1].transpose(-1, -2)
         upper = torch.cat([turned, -turned @ elements[..., :-1, -1:]], -1)
         return torch.cat([upper, elements[..., -1:, :]], -2)
+    if orthogonal:
+        return elements.transpose(-1, -2)
     found, info = torch.linalg.inv_ex(elements)
     if bool((info != 0).any()):
         raise ShapeError("A matrix among the group elements is singular: it has no inverse.")
@@ -126,6 +141,8 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
     rep = parse_representation(representation)
     if rep.kind in {"scalar", "shared"} and not rep.pseudo:
         return value
+    if rep.kind in {"nodes", "edges"}:
+        return (act_on_nodes if rep.kind == "nodes" else act_on_edges)(elements, value)
     linear, shift = _parts(elements, value, rep)
     if rep.irreps is not None:
         return _turn(irreps_matrix(rep.irreps, linear), value, -1)
@@ -135,7 +152,7 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
         sign = torch.sign(torch.linalg.det(linear.detach()))
         value = value * sign.reshape(-1, *[1] * (value.ndim - 1))
     if rep.kind == "points" and shift is not None:
-        value = value + shift.reshape(len(shift), *[1] * (value.ndim - 2), -1)
+        value = value + shift.reshape(len(shift), *[1] * (value.ndim - 2), shift.shape[-1])
     return value
 
 
@@ -228,6 +245,6 @@ def _homogeneous(elements: Tensor) -> bool:
 def _turn(matrix: Tensor, value: Tensor, axis: int) -> Tensor:
     """Apply matrices ``[B, d, d]`` along one axis of ``[B, ...]``."""
     moved = value.movedim(axis, -1)
-    flat = moved.reshape(moved.shape[0], -1, moved.shape[-1])
+    flat = moved.reshape(moved.shape[0], math.prod(moved.shape[1:-1]), moved.shape[-1])
     turned = flat @ matrix.to(value.dtype).transpose(-1, -2)
     return turned.reshape(moved.shape).movedim(-1, axis)

@@ -1,171 +1,96 @@
-"""Weighted frames: Gram–Schmidt frames of tuples of points, with weights that fade before a frame becomes undefined.
+"""Weighted frames: principal axes where they are well defined, Gram–Schmidt frames elsewhere, blended smoothly.
 
-No finite set of frames with equal weights depends continuously on the cloud (Dym, Lawrence and Siegel, ICML 2024,
-arXiv:2402.16077, for SO(d), d ≥ 2). The frames here are built axis by axis. The first axis points to some point i, with
-a weight that grows with ‖x_i‖²; the second one is the direction of what is left of another point j outside the first
-axis, with a weight that grows with that rest, normalised *given i*; and so on. The weights are hierarchical, so that a
-cloud that becomes linear keeps a definite first axis, while all choices of the second one come to the same pose: what
-is invariant stays continuous there.
-
-Of N(N − 1)… tuples most would do almost nothing. Hence the weight of a point is ``max(0, u − s)³`` with
-``u = ‖r_i‖² / ‖(‖r_1‖², …, ‖r_N‖²)‖_p``: exactly zero for points that are nearer than the outermost ones, twice
-continuously differentiable, and with p growing with N such that the outermost point always counts. ``s = 0`` is the
-construction with all tuples.
+The average over the principal axes with all signs (`sign_table`) is smooth as long as the eigenvalues of the second
+moments stay apart, and takes 2^(d−1) or 2^d passes through the network. Gram–Schmidt frames with weights are smooth
+also where eigenvalues meet, but there are more of them and they are steeper. The blend takes the cheap ones with weight
+α and the robust ones with weight 1 − α. α rises from 0 to 1, twice continuously differentiable, while the relative gaps
+of the eigenvalues rise from ``gaps[0]`` to ``gaps[1]``. Both sets are equivariant, hence the blend is.
 """
 
 from __future__ import annotations
-
-import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError
-from equitools.symmetrize.completion import complement, rotation_design
-from equitools.symmetrize.frame_set import default_threshold
+from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.principal_frames import principal_axes_of, sign_table
 
-__all__ = ["SPARSITY", "gram_schmidt_frames"]
+__all__ = ["GAPS", "weighted_frames"]
 
-SPARSITY = 0.7  # of the default; the outermost point has u ≥ 0.8
-_OUTERMOST = 0.8
-_TIE = 1e-5  # relative difference of squared lengths below which points count as equally far ("average")
-_MOST = 200_000  # frames of one cloud
+GAPS = (0.05, 0.2)
 
 
-class _Partial(NamedTuple):
-    """Frames with their first k axes: ``cloud [M]``, ``axes [M, k, d]``, ``weight [M]``, ``rest [M, N, d]``."""
-
-    cloud: Tensor
-    axes: Tensor
-    weight: Tensor
-    rest: Tensor
-
-
-def gram_schmidt_frames(
+def weighted_frames(
     x: Tensor,
     mask: Tensor | None = None,
     *,
     reflections: bool = False,
     degree: int = 2,
-    sparsity: float | None = SPARSITY,
+    sparsity: float = SPARSITY,
+    gaps: tuple[float, float] | None = GAPS,
     threshold: float | None = None,
     floor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return weighted frames of clouds about the origin.
+    """Return weighted frames of clouds about the origin, cheap in general and continuous everywhere that is possible.
 
     Args:
         x: Clouds ``[B, N, d]``.
         mask: Real points ``[B, N]``.
-        reflections: Frames of O(d): each one also with its last axis turned round.
-        degree: To which degree outputs are averaged over the stabiliser of linear clouds and single points
-            (`rotation_design`).
-        sparsity: ``s`` above, in [0, 0.8); larger means fewer frames and steeper weights. None takes only the points
-            that are exactly outermost (up to 1e-5), with equal weights: the orbit of the cloud's own symmetry, and not
-            continuous.
-        threshold: Points nearer to the axes found so far than this fraction of the cloud's size do not fix another
-            axis; 1e-7 in float64, 1e-4 in smaller dtypes.
-        floor: Lengths ``[B]`` below which a cloud counts as a single point, such as the rounding of its centroid.
+        reflections: Frames of O(d) instead of SO(d).
+        degree: See `gram_schmidt_frames`.
+        sparsity: See `gram_schmidt_frames`.
+        gaps: Differences of neighbouring eigenvalues of Σ x xᵀ, relative to the largest one, between which the
+            principal axes take over. None: Gram–Schmidt frames alone.
+        threshold: See `gram_schmidt_frames`.
+        floor: See `gram_schmidt_frames`.
 
     Returns:
-        Rotations ``[B, F, d, d]``, the axes as columns, and weights ``[B, F]``.
+        Orthogonal matrices ``[B, F, d, d]`` and weights ``[B, F]``.
 
     Raises:
-        ConfigError: The sparsity is out of range, or a table for degenerate clouds does not exist.
+        ConfigError: Options out of range.
 
     Properties:
         equivariance: the frames of h x are h times those of x, with the same weights.
-        continuity: an average of an invariant of the poses is continuous, also where clouds become linear, planar or
-            symmetric; its gradient is, too, but at linear clouds.
+        continuity: averages of invariants are continuous everywhere, and continuously differentiable away from linear
+            clouds.
     """
-    if sparsity is not None and not 0 <= sparsity < _OUTERMOST:
-        raise ConfigError(f"sparsity must lie in [0, {_OUTERMOST}), not {sparsity!r}.")
-    batch, n, d = x.shape
-    threshold = default_threshold(x.dtype) if threshold is None else threshold
-    real = torch.ones(batch, n, dtype=torch.bool, device=x.device) if mask is None else mask
-    x = x.masked_fill(~real.unsqueeze(-1), 0.0)
-    if batch == 0:
-        count = 2 if reflections else 1
-        return x.new_zeros(0, count, d, d), x.new_zeros(0, count)
-    size = x.detach().square().sum(-1).amax(1).sqrt()
-    smallest = threshold * size if floor is None else torch.maximum(threshold * size, floor)
-    smallest = smallest.clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
-    partial = _Partial(torch.arange(batch, device=x.device), x.new_zeros(batch, 0, d), x.new_ones(batch), x)
-    done: list[tuple[Tensor, Tensor, Tensor]] = []  # cloud, rows, weight
-    for _ in range(d - 1):
-        partial, completed = _next_axis(partial, real, smallest, sparsity, degree)
-        done.append(completed)
-    last = complement(partial.axes) if d > 1 else x.new_ones(batch, 1, 1)
-    done.append((partial.cloud, torch.cat([partial.axes, last], 1), partial.weight))
-    cloud, rows, weight = (torch.cat(parts) for parts in zip(*done, strict=True))
-    if reflections:
-        mirrored = torch.cat([rows[:, :-1], -rows[:, -1:]], 1)
-        cloud, rows, weight = torch.cat([cloud, cloud]), torch.cat([rows, mirrored]), torch.cat([weight, weight]) / 2
-    return _by_cloud(cloud, rows.transpose(-1, -2), weight, batch)
-
-
-def _next_axis(
-    now: _Partial, real: Tensor, smallest: Tensor, sparsity: float | None, degree: int
-) -> tuple[_Partial, tuple[Tensor, Tensor, Tensor]]:
-    """Give every partial frame its next axis in all ways that count, and complete those that the cloud leaves open."""
-    square = now.rest.square().sum(-1)
-    outermost, _ = square.max(1)
-    open_ = outermost.detach() <= smallest[now.cloud].square()
-    completed = _complete(now, open_, degree)
-    now = _Partial(*(part[~open_] for part in now))
-    weights = _weights(square[~open_], real[now.cloud], sparsity)
-    frame, point = weights.nonzero(as_tuple=True)
-    if len(frame) > _MOST * max(1, len(smallest)):
-        raise ConfigError(f"{len(frame)} weighted frames are too many; raise sparsity= or use mode='full'.")
-    chosen = now.rest[frame, point]
-    axis = chosen / chosen.norm(dim=-1, keepdim=True)
-    rest = now.rest[frame]
-    rest = rest - (rest @ axis.unsqueeze(-1)) * axis.unsqueeze(1)
-    axes = torch.cat([now.axes[frame], axis.unsqueeze(1)], 1)
-    return _Partial(now.cloud[frame], axes, now.weight[frame] * weights[frame, point], rest), completed
-
-
-def _weights(square: Tensor, real: Tensor, sparsity: float | None) -> Tensor:
-    """Weights ``[M, N]`` of points by their squared lengths; rows add up to 1."""
-    largest = square.detach().amax(1, keepdim=True)
-    ratio = square / largest
-    if sparsity is None:
-        weight = (ratio.detach() >= 1 - _TIE).to(square.dtype) * real
-    else:
-        count = real.sum(1, keepdim=True).to(square.dtype)
-        power = (count.log() / math.log(1 / _OUTERMOST)).clamp_min(2.0)
-        logarithm = power * ratio.clamp_min(1e-300 if square.dtype == torch.float64 else 1e-37).log()
-        norm = (logarithm.exp() * real).sum(1, keepdim=True) ** (1 / power)
-        weight = (ratio / norm - sparsity).clamp_min(0) ** 3 * real
-    return weight / weight.sum(1, keepdim=True)
-
-
-def _complete(now: _Partial, which: Tensor, degree: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Complete frames whose clouds have nothing outside their axes: the mean over all completions."""
-    cloud, axes, weight = now.cloud[which], now.axes[which], now.weight[which]
-    k, d = axes.shape[-2:]
-    if len(cloud) == 0:
-        return cloud, axes.new_zeros(0, d, d), weight
-    table = rotation_design(d - k, degree).to(axes)
-    rest = torch.einsum("kab,mbd->mkad", table, complement(axes))
-    rows = torch.cat([axes.unsqueeze(1).expand(-1, len(table), -1, -1), rest], 2)
-    return (
-        cloud.repeat_interleave(len(table)),
-        rows.reshape(-1, d, d),
-        (weight / len(table)).repeat_interleave(len(table)),
+    options = {"reflections": reflections, "degree": degree, "sparsity": sparsity}
+    if gaps is not None and not 0 < gaps[0] < gaps[1] <= 1:
+        raise ConfigError(f"gaps must be two numbers, 0 < first < second ≤ 1, not {gaps!r}.")
+    d, batch = x.shape[-1], x.shape[0]
+    if gaps is None or d == 1 or batch == 0:
+        return gram_schmidt_frames(x, mask, threshold=threshold, floor=floor, **options)  # type: ignore[arg-type]
+    with torch.no_grad():
+        values = principal_axes_of(x, mask, centred=False).values
+        apart = values.diff(dim=-1) / values[:, -1:].clamp_min(torch.finfo(x.dtype).tiny)
+        least = apart.amin(-1)
+        large = values[:, -1] > (0 if floor is None else x.shape[1] * floor.square())
+        smooth = ((least > gaps[0]) & large).nonzero().flatten()
+        rough = (~((least >= gaps[1]) & large)).nonzero().flatten()
+    table = sign_table(d, reflections).to(x)
+    elements = torch.eye(d, dtype=x.dtype, device=x.device).expand(batch, len(table), d, d)
+    weights = x.new_zeros(batch, len(table))
+    alpha = x.new_zeros(batch)
+    if len(smooth):
+        axes = principal_axes_of(x[smooth], None if mask is None else mask[smooth], centred=False)
+        share = ((axes.values.diff(dim=-1) / axes.values[:, -1:] - gaps[0]) / (gaps[1] - gaps[0])).clamp(0, 1)
+        rise = (share**3 * (10 - 15 * share + 6 * share**2)).prod(-1)
+        elements = elements.index_copy(0, smooth, axes.vectors.unsqueeze(1) * table.unsqueeze(1))
+        weights = weights.index_copy(0, smooth, (rise / len(table)).unsqueeze(1).expand(-1, len(table)))
+        alpha = alpha.index_copy(0, smooth, rise)
+    if len(rough) == 0:
+        return elements, weights
+    other, other_weights = gram_schmidt_frames(
+        x[rough],
+        None if mask is None else mask[rough],
+        threshold=threshold,
+        floor=None if floor is None else floor[rough],
+        **options,  # type: ignore[arg-type]
     )
-
-
-def _by_cloud(cloud: Tensor, elements: Tensor, weight: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-    """Bring a flat list of frames into rows of equal length; what is missing gets weight 0."""
-    order = torch.argsort(cloud, stable=True)
-    cloud, elements, weight = cloud[order], elements[order], weight[order]
-    counts = torch.bincount(cloud, minlength=batch)
-    starts = counts.cumsum(0) - counts
-    width = int(counts.max())
-    slot = torch.arange(len(cloud), device=cloud.device) - starts[cloud]
-    place = torch.full((batch, width), -1, device=cloud.device)
-    place[cloud, slot] = torch.arange(len(cloud), device=cloud.device)
-    filled = place >= 0
-    source = torch.where(filled, place, starts.unsqueeze(1))
-    return elements[source], weight[source] * filled
+    width = other_weights.shape[1]
+    filling = torch.eye(d, dtype=x.dtype, device=x.device).expand(batch, width, d, d)
+    filling = filling.index_copy(0, rough, other)
+    rest = x.new_zeros(batch, width).index_copy(0, rough, other_weights * (1 - alpha[rough]).unsqueeze(1))
+    return torch.cat([elements, filling], 1), torch.cat([weights, rest], 1)

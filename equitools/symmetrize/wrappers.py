@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from equitools.errors import ConfigError, ShapeError, nearest
 from equitools.groups import Irreps, MatrixGroup, parse_group
 from equitools.symmetrize.frame_set import Frames
-from equitools.symmetrize.frames import DEGENERATE, MODES, frames
+from equitools.symmetrize.frames import DEGENERATE, MODES, SYMMETRIC, frames
+from equitools.symmetrize.gram_schmidt_frames import SPARSITY
 from equitools.symmetrize.representations import Representation, fold, parse_representation, unfold
-from equitools.symmetrize.weighted_frames import SPARSITY
+from equitools.symmetrize.weighted_frames import GAPS
 
 __all__ = ["Canonicalize", "FrameAverage", "StochasticFrameAverage", "Symmetrized"]
 
@@ -34,12 +35,14 @@ class Symmetrized(nn.Module):
         outputs: Representation of the output, a sequence for a network that returns a tuple, or a mapping of names for
             one that returns a dictionary (names that it does not have are an error, outputs that are not named are
             dropped).
-        source: Which input the frames are computed from; by default the first one declared as "points", or the first
-            one.
+        source: Which input the frames are computed from; by default the first one declared as "points" or "edges", or
+            the first one.
 
     Raises:
         ConfigError: A representation is not known, or ``source`` is no input.
     """
+
+    mask_as = "scalar"  # the mask's own representation; "nodes" where points are renumbered
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Symmetrized(nn.Module):
         self.inputs = tuple(parse_representation(item) for item in listed)
         self.outputs = _parse_outputs(outputs)
         if source is None:
-            points = [k for k, item in enumerate(self.inputs) if item.kind == "points"]
+            points = [k for k, item in enumerate(self.inputs) if item.kind in {"points", "edges"}]
             source = points[0] if points else 0
         if not 0 <= source < len(self.inputs):
             raise ConfigError(f"source={source} is no input: {len(self.inputs)} are declared.")
@@ -112,14 +115,14 @@ class Symmetrized(nn.Module):
         used = weights > 0
         if bool(used.all()):
             folded = [_fold(value, elements, rep) for value, rep in zip(inputs, self.inputs, strict=True)]
-            result = self._call(folded, None if mask is None else fold(mask, elements, "scalar"))
+            result = self._call(folded, None if mask is None else fold(mask, elements, self.mask_as))
             return self._each(result, lambda value, rep: unfold(value, elements, weights, rep))
         # frames without weight are not sent through the network: each cloud's frames become clouds of their own
         batch, which = used.nonzero(as_tuple=True)
         single = elements[batch, which].unsqueeze(1)
         rows = [value if rep.kind == "shared" else value[batch] for value, rep in zip(inputs, self.inputs, strict=True)]
         folded = [_fold(value, single, rep) for value, rep in zip(rows, self.inputs, strict=True)]
-        result = self._call(folded, None if mask is None else mask[batch])
+        result = self._call(folded, None if mask is None else fold(mask[batch], single, self.mask_as))
         weight = weights[batch, which].unsqueeze(1)
 
         def back(value: Tensor, rep: Representation) -> Tensor:
@@ -182,7 +185,8 @@ class FrameAverage(Symmetrized):
 
     Args:
         net: Any network, see `Symmetrized`.
-        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"``, or a group object.
+        group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"``, a Lorentz group, a group object, or ``"S_n"`` (with
+            inputs declared as "edges" and "nodes").
         inputs: Representation of the input, or of each.
         outputs: Representation of the output, or of each.
         mode: ``"full"``, ``"sample"``, ``"canonical"`` or ``"weighted"``, see `frames`.
@@ -191,6 +195,7 @@ class FrameAverage(Symmetrized):
         samples: Frames that mode "sample" draws.
         threshold: What counts as degenerate, see `frames`.
         sparsity: Of weighted frames, see `frames`.
+        gaps: Of weighted frames, see `frames`.
         detach: Cut the derivative through the frames off. Wrong for conservative forces, which need it; the N-body
             code of the paper does so in training.
 
@@ -225,10 +230,15 @@ class FrameAverage(Symmetrized):
         samples: int = 1,
         threshold: float | None = None,
         sparsity: float = SPARSITY,
+        gaps: tuple[float, float] | None = GAPS,
         detach: bool = False,
     ) -> None:
         super().__init__(net, inputs, outputs, source)
-        self.group = parse_group(group)
+        self.group = group if group == SYMMETRIC else parse_group(group)
+        if group == SYMMETRIC:
+            self.mask_as = "nodes"
+            if self.inputs[self.source].kind != "edges":
+                raise ConfigError("Frames of S_n are those of a graph: declare its adjacency [B, n, n] as 'edges'.")
         if mode not in MODES:
             raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
         if degenerate not in DEGENERATE:
@@ -240,7 +250,9 @@ class FrameAverage(Symmetrized):
             "samples": samples,
             "threshold": threshold,
             "sparsity": sparsity,
-            "degree": self.degree,
+            "gaps": gaps,
+            # one more than the outputs have, so that their gradients are averaged exactly, too: forces of linear clouds
+            "degree": self.degree + 1 if self.degree < 5 else self.degree,
         }
 
     def extra_repr(self) -> str:

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from equitools.testing import tolerances
+from equitools.testing.clouds import degenerate_clouds
 from equitools.testing.equivariance import equivariance_report
 from equitools.testing.expressivity import Expressivity, coupling_paths, expressivity, path_coefficients
 from equitools.testing.report import Report, Row
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Expressivity", "ModelAcceptance", "Report", "Row", "Structure", "acceptance", "build_graph", "checks",
-    "coupling_paths", "equivariance_report", "expressivity", "path_coefficients", "random_crystal", "random_molecule",
+    "coupling_paths", "degenerate_clouds", "equivariance_report", "expressivity", "path_coefficients", "random_crystal", "random_molecule",
     "strategies", "tolerances",
 ]  # fmt: skip
 

@@ -1,0 +1,159 @@
+"""Orthonormal frames from a few vectors, right-handed by construction where the group has no reflections."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from equitools.errors import ConfigError, DegenerateFrameError, ShapeError
+from equitools.groups import SE, SO, E, MatrixGroup, O
+
+__all__ = ["gram_schmidt", "vectors_needed"]
+
+_DEGENERATE = ("raise", "complete")
+
+
+def vectors_needed(group: MatrixGroup) -> int:
+    """Return how many vectors a frame of the group is made of: d − 1 for SO(d) and SE(d), d for O(d) and E(d).
+
+    Raises:
+        ConfigError: The group is none of these.
+    """
+    if not isinstance(group, (O, SO, E, SE)):
+        raise ConfigError(f"Gram–Schmidt frames are made for O(d), SO(d), E(d) and SE(d), not for {group!r}.")
+    return group.n if group.reflections else group.n - 1
+
+
+def gram_schmidt(
+    vectors: Tensor,
+    group: MatrixGroup,
+    *,
+    degenerate: str = "raise",
+    threshold: float | None = None,
+    completion: Tensor | None = None,
+) -> Tensor:
+    """Make vectors orthonormal, one after the other, and return them as the columns of a matrix.
+
+    For SO(d) there are d − 1 vectors; the last column is their generalised cross product, so that the determinant is
+    +1 whatever they are. For O(d) there are d vectors, and the determinant has the sign of theirs.
+
+    A vector is *degenerate* where less than ``threshold`` of its length is left once its components along the columns
+    before it are taken off, or where it is shorter than ``threshold`` times the longest of all: it is then (nearly) in
+    their span, or (nearly) zero. With ``degenerate="complete"`` it is replaced: by that vector of ``completion`` of
+    which the most is left, and if none of them leaves anything, by an axis of the coordinates. Give the points of the
+    centred cloud as completion, and the frame is equivariant wherever the cloud is not left in place by a rotation;
+    where it is (its points span less than d − 1 dimensions), the axes turn only what the cloud does not fill: the
+    cloud in its canonical pose is still the same for all rotated copies.
+
+    Args:
+        vectors: ``[..., k, d]`` polar vectors, as many as `vectors_needed` says.
+        group: `O`, `SO`, `E` or `SE`; of Euclidean groups the orthogonal part is returned.
+        degenerate: ``"raise"`` or ``"complete"``.
+        threshold: By default 1e-7 in float64 and 1e-4 in smaller dtypes.
+        completion: ``[..., m, d]``, with ``degenerate="complete"``; ``None``: axes only.
+
+    Returns:
+        ``[..., d, d]`` orthogonal matrices R; R⁻¹ maps to the canonical pose. Differentiable, with finite gradients; a
+        replaced vector has none.
+
+    Raises:
+        DegenerateFrameError: A vector is degenerate or not finite and the policy is ``"raise"``; vectors that are not
+            finite are refused by either.
+        ShapeError: The vectors are not as many as needed, or have another dimension.
+        ConfigError: The policy is not known.
+
+    Properties:
+        equivariance: gram_schmidt(v hᵀ) = h gram_schmidt(v) for all h of the group.
+        orthogonality: RᵀR = 1, and det R = 1 for SO(d).
+        completion_is_equivariant: with the points of a generic cloud as completion.
+    """
+    count, d = vectors_needed(group), group.n
+    if vectors.ndim < 2 or vectors.shape[-2:] != (count, d) or not vectors.is_floating_point():
+        raise ShapeError(
+            f"A frame of {group} is made of {count} vectors, a floating-point tensor [..., {count}, {d}], given "
+            f"{list(vectors.shape)} {vectors.dtype}."
+        )
+    if degenerate not in _DEGENERATE:
+        raise ConfigError(f"The policy for degenerate vectors is one of {_DEGENERATE}, not {degenerate!r}.")
+    if threshold is None:
+        threshold = 1e-7 if vectors.dtype == torch.float64 else 1e-4
+    if not bool(vectors.isfinite().all()):
+        raise DegenerateFrameError(f"The vectors of a frame of {group} are not finite.")
+    spare = _spare(vectors, completion) if degenerate == "complete" else None
+    longest = vectors.detach().norm(dim=-1).amax(-1) if count else vectors.new_zeros(vectors.shape[:-2])
+    columns: list[Tensor] = []
+    for k in range(count):
+        vector = vectors[..., k, :]
+        rest = _without(vector, columns)
+        length = vector.detach().norm(dim=-1)
+        left = rest.detach().norm(dim=-1)
+        # "not more than" rather than "less than": zero vectors are degenerate with any threshold
+        bad = (left <= threshold * length) | (length <= threshold * longest)
+        if bool(bad.any()):
+            if spare is None:
+                raise DegenerateFrameError(
+                    f"Vector {k + 1} of {count} for a frame of {group} is zero or in the span of those before it in "
+                    f"{int(bad.sum())} of {bad.numel()} cases (less than {threshold:g} of it is left). Symmetric or "
+                    'collinear input has no frame of its own; degenerate="complete" chooses one.'
+                )
+            rest = torch.where(bad.unsqueeze(-1), _longest_rest(spare, columns), rest)
+        columns.append(rest / rest.norm(dim=-1, keepdim=True))
+    if not group.reflections:
+        columns.append(_last(columns, vectors))
+    return torch.stack(columns, -1)
+
+
+def _without(vector: Tensor, columns: list[Tensor]) -> Tensor:
+    """The vector without its components along orthonormal columns; twice, for the digits of nearly parallel ones."""
+    for _ in range(2):
+        for column in columns:
+            vector = vector - (vector * column).sum(-1, keepdim=True) * column
+    return vector
+
+
+def _spare(vectors: Tensor, completion: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What may replace a vector: first those of the caller, then the axes."""
+    d = vectors.shape[-1]
+    axes = torch.eye(d, dtype=vectors.dtype, device=vectors.device).expand(*vectors.shape[:-2], d, d)
+    if completion is None:
+        return axes[..., :0, :], axes
+    if completion.ndim != vectors.ndim or (*completion.shape[:-2], d) != (*vectors.shape[:-2], completion.shape[-1]):
+        raise ShapeError(
+            f"The completion of vectors {list(vectors.shape)} is {[*vectors.shape[:-2], 'm', d]}, given "
+            f"{list(completion.shape)}."
+        )
+    return completion.detach().to(vectors.dtype), axes
+
+
+def _longest_rest(spare: tuple[Tensor, Tensor], columns: list[Tensor]) -> Tensor:
+    """Of the spare vectors the one of which the most is left, ``[..., d]``; an axis where nothing is left of any."""
+    given, axes = spare
+    wide = [column.detach().unsqueeze(-2) for column in columns]
+    axis = _pick(_without(axes, wide))
+    if given.shape[-2] == 0:
+        return axis
+    rest = _pick(_without(given, wide))
+    size = given.norm(dim=-1).amax(-1, keepdim=True)
+    small = 1e-7 if given.dtype == torch.float64 else 1e-4
+    return torch.where(rest.norm(dim=-1, keepdim=True) > small * size, rest, axis)
+
+
+def _pick(vectors: Tensor) -> Tensor:
+    index = vectors.norm(dim=-1).argmax(-1)[..., None, None].expand(*vectors.shape[:-2], 1, vectors.shape[-1])
+    return vectors.gather(-2, index).squeeze(-2)
+
+
+def _last(columns: list[Tensor], vectors: Tensor) -> Tensor:
+    """The unit vector that completes d − 1 orthonormal columns to determinant +1: their generalised cross product."""
+    d = vectors.shape[-1]
+    if d == 1:
+        return vectors.new_ones((*vectors.shape[:-2], 1))
+    if d == 2:
+        x, y = columns[0].unbind(-1)
+        return torch.stack([-y, x], -1)
+    if d == 3:
+        return torch.linalg.cross(columns[0], columns[1])
+    known = torch.stack(columns, -1)  # [..., d, d − 1]
+    rows = [torch.cat([known[..., :i, :], known[..., i + 1 :, :]], -2) for i in range(d)]
+    cofactors = [(-1) ** (i + d - 1) * torch.linalg.det(row) for i, row in enumerate(rows)]
+    return torch.stack(cofactors, -1)
