@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import nbody_page
 from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
@@ -36,6 +37,9 @@ PRODUCTS = {
     "many_body": (many_body_page.many_body, "many_body"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
 }
+
+#: Parts of the pages on tasks, likewise.
+TASKS = {"nbody": (nbody_page.page, "nbody")}
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -145,7 +149,7 @@ def main() -> int:
         report.page(load("kernels"), load("model_step"), (load("kernels_cuda"), load("model_step_cuda")))
         + report.time_to_accuracy(load("time_to_accuracy")),
     )
-    for name, (render, source) in PRODUCTS.items():
+    for name, (render, source) in (PRODUCTS | TASKS).items():
         write_text(COMPARISONS.parent / f"{name}.md", render(load(source)))
     if wanted != readme:
         write_text(README, wanted)

@@ -13,7 +13,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -244,7 +244,7 @@ def _tensors(arrays: dict[str, np.ndarray], dtype: torch.dtype) -> NBodyData:
 
 
 def _write(path: Path, made_by: str, made: dict[str, dict[str, np.ndarray]]) -> None:
-    flat = {f"{part}.{name}": array for part, arrays in made.items() for name, array in arrays.items()}
+    flat: dict[str, Any] = {f"{part}.{name}": array for part, arrays in made.items() for name, array in arrays.items()}
     with atomic_path(path.with_suffix(".npz")) as temporary:
         np.savez(temporary, made_by=np.array(made_by), **flat)
 

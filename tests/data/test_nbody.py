@@ -173,7 +173,7 @@ def test_cache_is_read_where_it_is_the_same(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"sizes": {"trian": 1}}, "no part 'trian'"),
+        ({"sizes": {"training": 1}}, "no part 'training'"),
         ({"sizes": {"train": 5}}, "5 simulations"),
         ({"sizes": {"train": -1}}, "-1 simulations"),
         ({"particles": 1}, "at least 2"),
