@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import nbody_page
 from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, lorentz_page, many_body_page
 from benchmarks.products import crossover_page, faenet_page, many_body_page
@@ -44,6 +45,9 @@ PRODUCTS = {
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
 }
+
+#: Parts of the pages on tasks, likewise.
+TASKS = {"nbody": (nbody_page.page, "nbody")}
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -154,6 +158,7 @@ def main() -> int:
         + report.time_to_accuracy(load("time_to_accuracy")),
     )
     for name, (render, source) in PARTS.items():
+    for name, (render, source) in (PRODUCTS | TASKS).items():
         write_text(COMPARISONS.parent / f"{name}.md", render(load(source)))
     continuity_page.picture(load("continuity"), COMPARISONS.parent / "continuity.png")
     if wanted != readme:

@@ -6,6 +6,13 @@ from equitools.data.census import Census, LabelSummary, census, require, suspici
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
+from equitools.data.nbody import (
+    NBODY_DRAWN,
+    NBodyData,
+    charged_nbody,
+    charged_trajectories,
+    draw_charged_particles,
+)
 from equitools.data.particle_interaction import ParticleInteraction, matrix_element, particle_interaction
 from equitools.data.qm9 import QM9_TARGETS, qm9_split, read_atomref, read_exclusions, read_qm9, subtract_atomref
 from equitools.data.read import read
@@ -28,12 +35,14 @@ from equitools.data.structure import Structure
 __all__ = [
     "CONVERTERS",
     "FACTORS",
+    "NBODY_DRAWN",
     "QM9_TARGETS",
     "SOLIDS",
     "STANDARD_KEYS",
     "Census",
     "Dataset",
     "LabelSummary",
+    "NBodyData",
     "ParticleInteraction",
     "ReferenceFit",
     "Solids",
@@ -41,7 +50,10 @@ __all__ = [
     "Structure",
     "average_energies",
     "census",
+    "charged_nbody",
+    "charged_trajectories",
     "collate",
+    "draw_charged_particles",
     "fingerprint",
     "fit_reference_energies",
     "isolated_energies",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from equitools.models import points
 from equitools.models.canonicalizers import GramSchmidtCanonicalizer
+from equitools.models.cn_gnn import CNGNN, DeepSetsCanonicalizer
 from equitools.models.compiled import CompiledPotential, compile_potential
 from equitools.models.contract import Backbone, ModelConfig
 from equitools.models.direct_forces import DirectPotential
 from equitools.models.discrete_canonicalizers import DiscreteCanonicalizer, distinct_vectors_loss
 from equitools.models.egnn import EGNN, EGNNConfig
 from equitools.models.energy_canonicalizers import EnergyCanonicalizer
+from equitools.models.fa_gnn import FAGNN
 from equitools.models.faenet import FAENet, FAENetConfig
 from equitools.models.files import from_spec, load, read_metadata, save
+from equitools.models.gnn import ParticleGNN
 from equitools.models.heads import (
     HEADS,
     ClassHead,
@@ -30,11 +33,14 @@ from equitools.models.vector_neuron_nets import VNDeepSets, VNInvariantHead, VNP
 from equitools.models.zbl import ZBLRepulsion
 
 __all__ = [
+    "CNGNN",
     "EGNN",
+    "FAGNN",
     "HEADS",
     "Backbone",
     "ClassHead",
     "CompiledPotential",
+    "DeepSetsCanonicalizer",
     "DipoleHead",
     "DirectPotential",
     "DiscreteCanonicalizer",
@@ -48,6 +54,7 @@ __all__ = [
     "InvariantCombination",
     "ModelConfig",
     "NodeVectorHead",
+    "ParticleGNN",
     "PluginWarning",
     "Potential",
     "ReferenceEnergies",
