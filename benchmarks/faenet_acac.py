@@ -37,7 +37,7 @@ from ase.io import read, write
 
 import equitools as et
 from benchmarks._results import IMAGES, ROOT, command, save
-from benchmarks.products.faenet_page import TITLES
+from benchmarks.symmetrized.faenet_page import TITLES
 from equitools._atomic import write_text
 from equitools.graph import Graph
 from equitools.integrations.ase import EquitoolsCalculator

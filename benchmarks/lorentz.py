@@ -31,7 +31,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import IMAGES, ROOT, command, save
-from benchmarks.products.lorentz_page import plot
+from benchmarks.symmetrized.lorentz_page import plot
 from equitools._atomic import write_text
 from equitools.data.particle_interaction import ParticleInteraction, particle_interaction
 from equitools.groups import Lorentz

@@ -15,13 +15,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import nbody_page
 from benchmarks._results import ROOT, load
-from benchmarks.products import crossover_page, lorentz_page, many_body_page
-from benchmarks.products import crossover_page, faenet_page, many_body_page
+from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
-from benchmarks.symmetrized import continuity_page
+from benchmarks.symmetrized import continuity_page, faenet_page, lorentz_page, nbody_page
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
@@ -29,8 +27,6 @@ PAGE = ROOT / "docs" / "generated" / "results.md"
 COMPARISONS = ROOT / "docs" / "generated" / "benchmarks.md"
 #: Parts of pages, by the name of the file in `docs/generated`.
 PARTS = {
-#: Parts of the pages on Gaunt products and FAENet, by the name of the file in `docs/generated`.
-PRODUCTS = {
     "gaunt": (products.gaunt, "gaunt"),
     "gaunt_reach": (products.reach, "gaunt"),
     "gaunt_vectors": (products.vectors, "gaunt"),
@@ -43,11 +39,9 @@ PRODUCTS = {
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "continuity": (continuity_page.jumps, "continuity"),
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
+    "nbody": (nbody_page.page, "nbody"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
 }
-
-#: Parts of the pages on tasks, likewise.
-TASKS = {"nbody": (nbody_page.page, "nbody")}
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -158,7 +152,6 @@ def main() -> int:
         + report.time_to_accuracy(load("time_to_accuracy")),
     )
     for name, (render, source) in PARTS.items():
-    for name, (render, source) in (PRODUCTS | TASKS).items():
         write_text(COMPARISONS.parent / f"{name}.md", render(load(source)))
     continuity_page.picture(load("continuity"), COMPARISONS.parent / "continuity.png")
     if wanted != readme:

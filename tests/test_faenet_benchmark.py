@@ -15,8 +15,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from benchmarks import faenet_acac
-from benchmarks.products import faenet_page
-from benchmarks.products.faenet_page import TITLES
+from benchmarks.symmetrized import faenet_page
+from benchmarks.symmetrized.faenet_page import TITLES
 
 
 def _labelled(atoms: Atoms) -> Atoms:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import lorentz
-from benchmarks.products import lorentz_page
+from benchmarks.symmetrized import lorentz_page
 from equitools.data.particle_interaction import ParticleInteraction, particle_interaction
 
 TINY = lorentz.Protocol(
