@@ -33,7 +33,7 @@ def test_weighted_frames_do_not_jump_and_the_controls_do(table):
 
 def test_page(table, tmp_path):
     text = continuity_page.jumps(table)
-    assert text.count("\n| ") == 1 + len(table["result"]["methods"])
+    assert text.count("\n| ") == len(table["result"]["methods"])
     assert "weighted" in continuity_page.equivariance(table)
     assert "no results" in continuity_page.jumps(None)
     continuity_page.picture(table, tmp_path / "walk.png")
