@@ -130,7 +130,7 @@ class CountsCalls(Net):
     ("net", "rows"),
     [
         (NoPermutation, {"permutation"}),
-        (IgnoresMask, {"padding", "permutation"}),
+        (IgnoresMask, {"padding"}),
         (CountsCalls, {"after another call"}),
     ],
 )
