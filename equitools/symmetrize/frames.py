@@ -14,6 +14,7 @@ from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_fram
 from equitools.symmetrize.lorentz_frames import lorentz_frames
 from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
+from equitools.symmetrize.spatial_frames import spatial_frames
 from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
 
 __all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "Degeneracy", "canonicalize", "degeneracy", "frames"]
@@ -149,25 +150,22 @@ def frames(
         )
         elements, weights = _only_used(elements, weights)
         return Frames(_affine(elements, centre, group), weights)
-    axes = principal_axes_of(x, mask, group.euclidean)
-    _check_finite(axes.values)
-    bad = _repeated(axes, x, mask, threshold).any(-1)
-    if degenerate == "raise":
-        _raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
-    if x.requires_grad and bool(bad.any()):
-        axes = _without_gradient(axes, x, mask, bad, group.euclidean)
-    table = sign_table(group.n, group.reflections).to(x)
-    elements = axes.vectors.unsqueeze(1) * table.unsqueeze(1)
-    chosen = None
-    if mode == "canonical":
-        chosen = moment_signs(x, mask, axes, group.reflections, threshold)
+    canonical = mode == "canonical"
+    if group.n == 3:
+        axes, bad, elements, weights = spatial_frames(x, mask, group, canonical=canonical, threshold=threshold)
+        complete = bad is None
+    else:
+        axes, bad, elements, weights = _principal_frames(x, mask, group, canonical, threshold)
+        complete = False
+    if bad is not None:
+        _check_finite(axes.values)
         if degenerate == "raise":
-            _raise_if(chosen.sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
-    weights = x.new_full((x.shape[0], len(table)), 1 / len(table))
-    if chosen is not None:
-        weights = chosen.to(x.dtype)
-        weights = weights / weights.sum(1, keepdim=True)
-    if bool(bad.any()):
+            _raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
+    if canonical and degenerate == "raise" and weights.shape[1] > 1:
+        _raise_if((weights > 0).sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
+    if complete:
+        return Frames(*_draw(elements, weights, samples, generator)) if mode == "sample" else Frames(elements, weights)
+    if bad is not None and bool(bad.any()):
         rows = bad.nonzero().flatten()
         part, part_mask = x[rows] - axes.mean[rows, None], None if mask is None else mask[rows]
         floor = None if not group.euclidean else _centre(x[rows], part_mask, True)[1]
@@ -175,7 +173,7 @@ def frames(
             part, part_mask, sparsity=sparsity if degenerate == "weighted" else None, floor=floor, **options
         )
         elements, weights = _replace(elements, weights, rows, *other)
-    if mode == "canonical":
+    if canonical:
         elements, weights = _only_used(elements, weights)
     if mode == "sample":
         elements, weights = _draw(elements, weights, samples, generator)
@@ -275,6 +273,24 @@ def _repeated(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, threshold: fl
     # the second moments of a single point far from the origin are the rounding of its centroid
     rounding = count * (16 * torch.finfo(x.dtype).eps * axes.mean.detach().norm(dim=-1, keepdim=True)).square()
     return values.diff(dim=-1) <= torch.maximum(threshold * values[:, -1:], rounding)
+
+
+def _principal_frames(
+    x: Tensor, mask: Tensor | None, group: MatrixGroup, canonical: bool, threshold: float | None
+) -> tuple[PrincipalAxes, Tensor, Tensor, Tensor]:
+    """Return axes, which clouds are degenerate, elements without translations, and weights, in any dimension."""
+    axes = principal_axes_of(x, mask, group.euclidean)
+    _check_finite(axes.values)
+    bad = _repeated(axes, x, mask, threshold).any(-1)
+    if x.requires_grad and bool(bad.any()):
+        axes = _without_gradient(axes, x, mask, bad, group.euclidean)
+    table = sign_table(group.n, group.reflections).to(x)
+    elements = axes.vectors.unsqueeze(1) * table.unsqueeze(1)
+    weights = x.new_full((x.shape[0], len(table)), 1 / len(table))
+    if canonical:
+        weights = moment_signs(x, mask, axes, group.reflections, threshold).to(x.dtype)
+        weights = weights / weights.sum(1, keepdim=True)
+    return axes, bad, elements, weights
 
 
 def _without_gradient(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, bad: Tensor, centred: bool) -> PrincipalAxes:
