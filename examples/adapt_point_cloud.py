@@ -179,7 +179,12 @@ def main() -> None:
     net = pretrain(sets.train, arguments.epochs or PRETRAIN, arguments.seed)
     rows = {"original": accuracy(net, sets)}
     model = adapt(
-        net, sets.train, arguments.canonicalizer, arguments.epochs or ADAPT, seed=arguments.seed, frozen=arguments.frozen
+        net,
+        sets.train,
+        arguments.canonicalizer,
+        arguments.epochs or ADAPT,
+        seed=arguments.seed,
+        frozen=arguments.frozen,
     )
     rows["adapted"] = accuracy(model, sets)
     for name, row in rows.items():
