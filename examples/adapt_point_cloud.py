@@ -127,7 +127,7 @@ def adapt(
     if frozen:
         net.requires_grad_(False).eval()
 
-    def prior_of_choice(x: Tensor, labels: Tensor) -> Tensor:
+    def prior_of_choice(x: Tensor, _: Tensor) -> Tensor:
         elements, energies = pose.candidates(x)  # type: ignore[operator]
         nearest = elements.diagonal(dim1=-2, dim2=-1).sum(-1).argmax(1)  # to the identity
         return cross_entropy(-energies, nearest)
@@ -179,7 +179,12 @@ def main() -> None:
     net = pretrain(sets.train, arguments.epochs or PRETRAIN, arguments.seed)
     rows = {"original": accuracy(net, sets)}
     model = adapt(
-        net, sets.train, arguments.canonicalizer, arguments.epochs or ADAPT, seed=arguments.seed, frozen=arguments.frozen
+        net,
+        sets.train,
+        arguments.canonicalizer,
+        arguments.epochs or ADAPT,
+        seed=arguments.seed,
+        frozen=arguments.frozen,
     )
     rows["adapted"] = accuracy(model, sets)
     for name, row in rows.items():

@@ -23,6 +23,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import MatrixGroup, parse_group
 from equitools.nn import VNBlock, VNCrossProduct, VNDropout, VNLinear, VNMaxPool, VNMeanPool
+from equitools.ops.eigh3 import eigh3
 from equitools.ops.precision import full_precision
 
 __all__ = ["VNDeepSets", "VNInvariantHead", "VNPointNet"]
@@ -45,6 +46,7 @@ class _VNNetwork(torch.nn.Module):
         norm: bool,
         radial: int,
         moments: int,
+        principal: bool,
     ) -> None:
         super().__init__()
         self.group = parse_group(group)
@@ -53,11 +55,14 @@ class _VNNetwork(torch.nn.Module):
         if min(features, vectors, moments) < 0 or radial < 1:
             raise ConfigError("The numbers of features, vectors and moments are at least 0, that of radial factors 1.")
         self.outputs, self.hidden, self.features, self.vectors = outputs, hidden, features, vectors
-        self.norm, self.moments = norm, moments
+        self.norm, self.moments, self.principal = norm, moments, principal
+        axes = self.group.n if principal else 0
         self.factors = torch.nn.Sequential(
-            torch.nn.Linear(1 + moments + features, 2 * hidden), torch.nn.SiLU(), torch.nn.Linear(2 * hidden, radial)
+            torch.nn.Linear(1 + 2 * moments + 2 * axes + features, 2 * hidden),
+            torch.nn.SiLU(),
+            torch.nn.Linear(2 * hidden, radial),
         )
-        self.channels = radial * (1 + moments) + vectors
+        self.channels = radial * (1 + moments + axes) + vectors
         self.pool: VNMaxPool | VNMeanPool = VNMaxPool(hidden) if pool == "max" else VNMeanPool()
         self.dropout = VNDropout(dropout)
         self.last = VNLinear(hidden, outputs)
@@ -91,11 +96,19 @@ class _VNNetwork(torch.nn.Module):
             scale = (square * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
         scale = scale.clamp(min=torch.finfo(square.dtype).tiny)
         # M x, M² x, ... with the second moments M over their trace's share
-        images = [points]
+        images, power, traces = [points], None, []
         moment = points.mT @ points / (scale * self._count(points, mask)) * self.group.n
         for _ in range(self.moments):
             images.append(images[-1] @ moment)
-        invariants = torch.cat([(points * image).sum(-1, keepdim=True) / scale for image in images], -1)
+            power = moment if power is None else power @ moment
+            traces.append((power @ moment).diagonal(dim1=1, dim2=2).mean(-1).view(-1, 1, 1).expand_as(square))
+        if self.principal:
+            # the compiled eigenvectors have finite derivatives where two values coincide, too
+            values, axes = eigh3(moment) if self.group.n == 3 else torch.linalg.eigh(moment)
+            along = points @ axes  # [B, N, d]: components, whose signs are open
+            images += list((along.unsqueeze(2) * axes.unsqueeze(1)).unbind(-1))  # each times its axis: not open
+            traces += list(values.unsqueeze(1).expand_as(points).split(1, -1))
+        invariants = torch.cat([*((points * image).sum(-1, keepdim=True) / scale for image in images), *traces], -1)
         if features is not None:
             invariants = torch.cat([invariants, features], -1)
         factors = self.factors(invariants).unsqueeze(-1)
@@ -138,7 +151,11 @@ class VNDeepSets(_VNNetwork):
         norm: Whether layers have a `VNBatchNorm`. Without it the output is proportional to the input's size.
         radial: Functions of a point's invariants that multiply its vector.
         moments: How often the matrix M of the cloud's second moments is applied: M x, M² x, … are further vectors of a
-            point x, and their scalar products with it further invariants.
+            point x, and their scalar products with it and the traces of powers of M further invariants. Polynomials in
+            M single out principal axes, the long one of a cylinder, say.
+        principal: The components of a point along the cloud's principal axes are further vectors, exactly along these
+            axes and free of their signs; the moments along them are further invariants. They jump where two moments
+            are equal.
 
     Properties:
         equivariance: forward(x Rᵀ) = forward(x) Rᵀ for rotations and reflections.
@@ -160,8 +177,9 @@ class VNDeepSets(_VNNetwork):
         norm: bool = True,
         radial: int = 8,
         moments: int = 0,
+        principal: bool = False,
     ) -> None:
-        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments)
+        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments, principal)
         sizes = [self.channels] + [hidden] * layers
         if layers < 1:
             raise ConfigError(f"At least one layer is needed, not {layers!r}.")
@@ -213,7 +231,11 @@ class VNPointNet(_VNNetwork):
         norm: Whether blocks have a `VNBatchNorm`.
         radial: Functions of a point's invariants that multiply its vector.
         moments: How often the matrix M of the cloud's second moments is applied: M x, M² x, … are further vectors of a
-            point x, and their scalar products with it further invariants.
+            point x, and their scalar products with it and the traces of powers of M further invariants. Polynomials in
+            M single out principal axes, the long one of a cylinder, say.
+        principal: The components of a point along the cloud's principal axes are further vectors, exactly along these
+            axes and free of their signs; the moments along them are further invariants. They jump where two moments
+            are equal.
         cross: Whether there are cross products; ``None``: where the group allows them.
 
     Raises:
@@ -240,9 +262,10 @@ class VNPointNet(_VNNetwork):
         norm: bool = True,
         radial: int = 8,
         moments: int = 0,
+        principal: bool = False,
         cross: bool | None = None,
     ) -> None:
-        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments)
+        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments, principal)
         rotations = self.group.n == 3 and not self.group.reflections
         if cross and not rotations:
             raise ConfigError(
