@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import IMAGES, ROOT, command, save
-from equitools.data.solids import SOLIDS, solids
+from equitools.data.solids import solids
 from equitools.models import EnergyCanonicalizer
 from equitools.symmetrize import Canonicalize, FrameAverage, StochasticFrameAverage
 
@@ -62,7 +62,13 @@ def tuned_frames(parts: ModuleType, net: torch.nn.Module, sets: Any, epochs: int
     return model.eval()
 
 
-def measure(parts: ModuleType, seed: int, sizes: dict[str, int], ways: tuple[str, ...] = WAYS) -> list[dict[str, Any]]:
+def measure(
+    parts: ModuleType,
+    seed: int,
+    sizes: dict[str, int],
+    ways: tuple[str, ...] = WAYS,
+    keep: Callable[[dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
     """Return a row of each way.
 
     Args:
@@ -70,6 +76,7 @@ def measure(parts: ModuleType, seed: int, sizes: dict[str, int], ways: tuple[str
         seed: Of the data, the networks and the trainings.
         sizes: ``train``, ``test``, ``pretrain`` and ``adapt``: clouds and epochs.
         ways: Which of `WAYS`.
+        keep: Called with each row as soon as it is there.
     """
     sets = parts.make_sets(sizes["train"], sizes["test"], seed)
     start = time.process_time()
@@ -102,6 +109,8 @@ def measure(parts: ModuleType, seed: int, sizes: dict[str, int], ways: tuple[str
         if isinstance(model, Canonicalize):
             row["identity"] = parts.identity_share(model, sets)
         rows.append(row)
+        if keep is not None:
+            keep(row)
         print(f"seed {seed}, {way}: upright {row['upright']:.1f} %, turned {row['turned']:.1f} %", flush=True)
     return rows
 
@@ -113,7 +122,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    names = list(SOLIDS)
+    names = result["protocol"]["classes"]
     figure = plt.figure(figsize=(10, 5.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[1, 2.2])
     for k, name in enumerate(names):
@@ -153,13 +162,24 @@ def main() -> None:
     if arguments.quick:
         sizes = {"train": 26, "test": 13, "pretrain": 1, "adapt": 1}
     path = arguments.output or (ROOT / ".bench" / "adaptation.json" if arguments.quick else None)
-    protocol = {**sizes, "points": parts.POINTS, "noise": parts.NOISE, "choose": parts.CHOOSE, "classes": list(SOLIDS)}
+    protocol = {
+        **sizes,
+        "points": parts.POINTS,
+        "noise": parts.NOISE,
+        "choose": parts.CHOOSE,
+        "classes": list(parts.CLASSES),
+    }
     result: dict[str, Any] = {"protocol": protocol, "rows": [], "complete": False}
     ran = command("adaptation.py")
+
+    def keep(row: dict[str, Any]) -> None:
+        result["rows"].append(row)
+        save("adaptation", ran, result, path)
+
     for seed in range(1 if arguments.quick else arguments.seeds):
-        result["rows"] += measure(parts, seed, sizes)
-        result["complete"] = arguments.quick or seed == arguments.seeds - 1
-        print(f"wrote {save('adaptation', ran, result, path)}")
+        measure(parts, seed, sizes, keep=keep)
+    result["complete"] = True
+    print(f"wrote {save('adaptation', ran, result, path)}")
     draw(result, IMAGES / "adaptation.png" if path is None else path.with_suffix(".png"))
 
 

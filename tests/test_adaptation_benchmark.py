@@ -27,7 +27,7 @@ def test_all_ways_are_measured_and_drawn(parts: ModuleType, tmp_path: Path) -> N
         assert ("identity" in row) is (row["way"].split(",")[0] in {"confidence", "vectors", "poses"})
         if row["way"] not in {"original", "augmentation"}:
             assert row["turned"] == pytest.approx(row["upright"])  # exactly invariant, whatever was learned
-    adaptation.draw({"rows": rows}, tmp_path / "picture.png")
+    adaptation.draw({"rows": rows, "protocol": {"classes": ["box", "mug"]}}, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 

@@ -24,6 +24,7 @@ from equitools.errors import ConfigError, ShapeError
 from equitools.groups import MatrixGroup, parse_group
 from equitools.nn import VNBlock, VNCrossProduct, VNDropout, VNLinear, VNMaxPool, VNMeanPool
 from equitools.ops.eigh3 import eigh3
+from equitools.ops.point_sets import gather_points, k_nearest
 from equitools.ops.precision import full_precision
 
 __all__ = ["VNDeepSets", "VNInvariantHead", "VNPointNet"]
@@ -306,37 +307,14 @@ class VNPointNet(_VNNetwork):
 
     def _neighbourhoods(self, points: Tensor, mask: Tensor | None) -> Tensor:
         """Average of the edges' vectors of each point, ``[B, N, hidden, d]``."""
-        index, real = _nearest_neighbours(points, self.neighbours, mask)
-        batch = torch.arange(len(points), device=points.device).view(-1, 1, 1)
-        other, own = points[batch, index], points.unsqueeze(2).expand(-1, -1, index.shape[2], -1)
+        found = k_nearest(points, points, self.neighbours + 1, mask)
+        index = found.indices[..., 1:]  # the first is the point itself
+        real = None if mask is None else found.mask[..., 1:] & mask.unsqueeze(-1)
+        other, own = gather_points(points, index), points.unsqueeze(2).expand(-1, -1, index.shape[2], -1)
         edges = torch.stack([other - own, own], -2)
         if self.cross is not None:
             edges = torch.cat([edges, self.cross(edges)], -2)
         return self.mean(self.edge(edges, real), real)
-
-
-def _nearest_neighbours(points: Tensor, count: int, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Return the nearest other points of each point.
-
-    Args:
-        points: ``[B, N, d]``.
-        count: How many, at most N − 1.
-        mask: Real points ``[B, N]``.
-
-    Returns:
-        Indices ``[B, N, k]``, and which of them are real points of a real point, bool ``[B, N, k]`` (``None`` without a
-        mask).
-    """
-    size = points.shape[1]
-    count = min(count, max(0, size - 1))
-    with torch.no_grad():
-        # the differences themselves: |x|² + |y|² − 2 x·y loses digits, and with them the invariance of the choice
-        distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-        distance = distance + torch.diag(distance.new_full((size,), torch.inf))
-        if mask is not None:
-            distance = distance.masked_fill(~mask.unsqueeze(1), torch.inf)
-        near, index = distance.topk(count, -1, largest=False)
-    return index, None if mask is None else near.isfinite() & mask.unsqueeze(-1)
 
 
 class VNInvariantHead(torch.nn.Module):
