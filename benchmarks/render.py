@@ -15,18 +15,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import nbody_page
 from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
+from benchmarks.symmetrized import continuity_page, faenet_page, lorentz_page, nbody_page
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "generated" / "results.md"
 COMPARISONS = ROOT / "docs" / "generated" / "benchmarks.md"
-#: Parts of the page on Gaunt products, by the name of the file in `docs/generated`.
-PRODUCTS = {
+#: Parts of pages, by the name of the file in `docs/generated`.
+PARTS = {
     "gaunt": (products.gaunt, "gaunt"),
     "gaunt_reach": (products.reach, "gaunt"),
     "gaunt_vectors": (products.vectors, "gaunt"),
@@ -35,11 +35,13 @@ PRODUCTS = {
     "gaunt_errors": (crossover_page.errors, "gaunt_crossover"),
     "gaunt_pole": (crossover_page.pole, "gaunt_crossover"),
     "many_body": (many_body_page.many_body, "many_body"),
+    "lorentz": (lorentz_page.lorentz, "lorentz"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
+    "continuity": (continuity_page.jumps, "continuity"),
+    "frames_equivariance": (continuity_page.equivariance, "continuity"),
+    "nbody": (nbody_page.page, "nbody"),
+    "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
 }
-
-#: Parts of the pages on tasks, likewise.
-TASKS = {"nbody": (nbody_page.page, "nbody")}
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -149,8 +151,9 @@ def main() -> int:
         report.page(load("kernels"), load("model_step"), (load("kernels_cuda"), load("model_step_cuda")))
         + report.time_to_accuracy(load("time_to_accuracy")),
     )
-    for name, (render, source) in (PRODUCTS | TASKS).items():
+    for name, (render, source) in PARTS.items():
         write_text(COMPARISONS.parent / f"{name}.md", render(load(source)))
+    continuity_page.picture(load("continuity"), COMPARISONS.parent / "continuity.png")
     if wanted != readme:
         write_text(README, wanted)
     return 0

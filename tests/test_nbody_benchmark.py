@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import nbody, nbody_page
+from benchmarks import nbody
+from benchmarks.symmetrized import nbody_page
 from equitools.data import NBodyData
 from equitools.models import CNGNN, FAGNN, ParticleGNN
 

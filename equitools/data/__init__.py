@@ -13,9 +13,11 @@ from equitools.data.nbody import (
     charged_trajectories,
     draw_charged_particles,
 )
+from equitools.data.particle_interaction import ParticleInteraction, matrix_element, particle_interaction
 from equitools.data.qm9 import QM9_TARGETS, qm9_split, read_atomref, read_exclusions, read_qm9, subtract_atomref
 from equitools.data.read import read
 from equitools.data.rmd17 import read_npz, read_rmd17_split
+from equitools.data.solids import SOLIDS, Solids, rotated, solids, unit_ball
 from equitools.data.splits import fingerprint, read_split, split, write_split
 from equitools.data.statistics import (
     ReferenceFit,
@@ -35,12 +37,15 @@ __all__ = [
     "FACTORS",
     "NBODY_DRAWN",
     "QM9_TARGETS",
+    "SOLIDS",
     "STANDARD_KEYS",
     "Census",
     "Dataset",
     "LabelSummary",
     "NBodyData",
+    "ParticleInteraction",
     "ReferenceFit",
+    "Solids",
     "Statistics",
     "Structure",
     "average_energies",
@@ -52,6 +57,8 @@ __all__ = [
     "fingerprint",
     "fit_reference_energies",
     "isolated_energies",
+    "matrix_element",
+    "particle_interaction",
     "qm9_split",
     "read",
     "read_atomref",
@@ -64,6 +71,8 @@ __all__ = [
     "reference_fit",
     "reference_sums",
     "require",
+    "rotated",
+    "solids",
     "split",
     "statistics",
     "stress_from_virial",
@@ -71,6 +80,7 @@ __all__ = [
     "structure_from_atoms",
     "subtract_atomref",
     "suspicions",
+    "unit_ball",
     "virial_from_stress",
     "write_split",
 ]

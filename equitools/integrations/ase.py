@@ -110,7 +110,7 @@ class EquitoolsCalculator(Calculator):
         self.cutoff = float(self.model.cutoff)  # type: ignore[arg-type]
         self.species = tuple(int(z) for z in self.model.species)  # type: ignore[union-attr]
         self.skin = float(skin)
-        self.compute_stress = compute_stress is not False
+        self.compute_stress = compute_stress is not False and getattr(self.model, "has_stress", True)
         self.info_inputs = tuple(name for name in getattr(self.model, "inputs", ()) if name in INFO_KEYS)
         self._neighbours: _NeighbourCache | None = None
 

@@ -23,6 +23,7 @@ from equitools.errors import CheckpointError, ConfigError, EquitoolsError, Shape
 from equitools.groups import Convention
 from equitools.models import registry
 from equitools.models.contract import Backbone, float_dtype
+from equitools.models.direct_forces import DirectPotential
 from equitools.models.heads import HeadModel, head_from_spec
 from equitools.models.potential import Potential
 
@@ -75,7 +76,7 @@ def from_spec(spec: Mapping[str, Any]) -> Model:
         if kind == "backbone" and not rest:
             return network
         if kind == "potential":
-            return Potential(network, **rest)
+            return (DirectPotential if rest.pop("direct_forces", False) else Potential)(network, **rest)
         if kind == "head" and set(rest) == {"head"}:
             return HeadModel(network, head_from_spec(rest["head"]))
     except TypeError as error:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import Lorentz, MatrixGroup, parse_group
 
-__all__ = ["InvariantCombination"]
+__all__ = ["InvariantCombination", "SetCombination"]
 
 
 class InvariantCombination(nn.Module):
@@ -112,3 +112,81 @@ class InvariantCombination(nn.Module):
         products = torch.asinh(gram[..., row, column]).expand(-1, samples, -1)
         coefficients = self.perceptron(torch.cat([products, noise[..., self.random * d :]], -1))
         return vectors.transpose(-1, -2) @ coefficients.unflatten(-1, (-1, d))
+
+
+class SetCombination(nn.Module):
+    """The same for sets of any number of vectors in any order, with a mask.
+
+    First each vector's products with itself and with the mean make coefficients of a few mean vectors v_c; then its
+    products with these, their means over the set, and the noise make the coefficients φ of the columns,
+    g = mean_i x_i φ_i. Symmetric sets make singular matrices: vectors that a symmetry exchanges have the same
+    coefficients.
+
+    Args:
+        group: O(d), SO(d), O(1,3) or SO+(1,3).
+        hidden: Width of both perceptrons.
+        channels: How many mean vectors v_c.
+        noise_dim: Numbers of invariant noise.
+
+    Raises:
+        ConfigError: Sizes below 1, or translations.
+
+    Properties:
+        equivariance: generator(h x, ε) = h generator(x, ε).
+        permutation_invariance: the order of the vectors does not matter, and masked ones do not count.
+
+    Example:
+        >>> SetCombination("SO(3)")(torch.randn(2, 7, 3), torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 3, 3])
+    """
+
+    def __init__(self, group: str | MatrixGroup, hidden: int = 64, channels: int = 8, noise_dim: int = 8) -> None:
+        super().__init__()
+        self.group = parse_group(group)
+        if self.group.euclidean:
+            plain = self.group.name.replace("E", "O")
+            raise ConfigError(f"{self.group} has translations. Subtract the centroid and use {plain}.")
+        if min(hidden, channels, noise_dim) < 1:
+            raise ConfigError("A generator needs hidden, channels and noise_dim of at least 1.")
+        self.noise_dim = noise_dim
+        self.first = nn.Sequential(nn.Linear(3, hidden), nn.SiLU(), nn.Linear(hidden, channels))
+        self.local = nn.Linear(channels + 1, hidden)
+        self.shared = nn.Linear(channels + 1 + channels + noise_dim, hidden)
+        self.last = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, self.group.n))
+
+    def forward(self, x: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return matrices.
+
+        Args:
+            x: ``[B, N, d]``.
+            noise: ``[B, S, noise_dim]``.
+            mask: Real vectors ``[B, N]``.
+
+        Returns:
+            ``[B, S, d, d]``.
+
+        Raises:
+            ShapeError: A shape is wrong.
+        """
+        d = self.group.n
+        if x.ndim != 3 or x.shape[-1] != d or noise.ndim != 3 or noise.shape[-1] != self.noise_dim:
+            raise ShapeError(
+                f"The generator takes x [B, N, {d}] and noise [B, S, {self.noise_dim}], given {list(x.shape)} and "
+                f"{list(noise.shape)}."
+            )
+        share = torch.ones_like(x[..., :1]) if mask is None else mask.unsqueeze(-1).to(x.dtype)
+        x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        share = share / share.sum(1, keepdim=True).clamp(min=1.0)
+        dual = x @ self.group.metric(x) if isinstance(self.group, Lorentz) else x
+        mean = (share * x).sum(1, keepdim=True)
+        own = (dual * x).sum(-1, keepdim=True)
+        with_mean = dual @ mean.transpose(-1, -2)
+        of_mean = (share * with_mean).sum(1, keepdim=True).expand_as(own)
+        coefficients = self.first(torch.asinh(torch.cat([own, with_mean, of_mean], -1)))
+        vectors = (share * x).transpose(-1, -2) @ coefficients  # [B, d, C]
+        features = torch.asinh(torch.cat([own, dual @ vectors], -1))
+        squares = ((share * dual).transpose(-1, -2) @ coefficients * vectors).sum(1)
+        context = torch.cat([(share * features).sum(1), torch.asinh(squares)], -1)
+        shared = self.shared(torch.cat([context.unsqueeze(1).expand(-1, noise.shape[1], -1), noise], -1))
+        weights = self.last(self.local(features).unsqueeze(1) + shared.unsqueeze(2))  # [B, S, N, d]
+        return (share * x).transpose(-1, -2).unsqueeze(1) @ weights

@@ -170,6 +170,10 @@ class Potential(torch.nn.Module):
         return outputs if differentiable else {name: value.detach() for name, value in outputs.items()}
 
     def _energies(self, graph: Graph) -> dict[str, torch.Tensor]:
+        return self.energies_and_features(graph)[0]
+
+    def energies_and_features(self, graph: Graph) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return ``energy``, ``node_energy`` and ``interaction_energy``, and the node features that they come from."""
         baseline = self.reference(graph.atomic_numbers)
         features = check_node_features(self.backbone, graph, self.backbone(graph))
         atomic = self.scale * self.readout(features).squeeze(-1)
@@ -177,11 +181,12 @@ class Potential(torch.nn.Module):
             atomic = atomic + self.zbl(graph.edge_vectors(), graph.atomic_numbers, graph.edge_index)
         interaction = atomic.to(accumulation_dtype(graph.device)) + self.shift
         total = segment_sum(interaction, graph.batch, graph.num_graphs)
-        return {
+        energies = {
             "energy": total + segment_sum(baseline, graph.batch, graph.num_graphs),
             "node_energy": interaction + baseline,
             "interaction_energy": total.to(graph.positions.dtype),
         }
+        return energies, features
 
 
 def _volumes(graph: Graph) -> torch.Tensor:

@@ -22,7 +22,11 @@ __all__ = ["ENTRY_POINT_GROUP", "PluginWarning", "build", "get", "names", "regis
 
 ENTRY_POINT_GROUP = "equitools.models"
 
-_BUILTIN = {"egnn": "equitools.models.egnn", "many_body_mp": "equitools.models.many_body_mp"}
+_BUILTIN = {
+    "egnn": "equitools.models.egnn",
+    "faenet": "equitools.models.faenet",
+    "many_body_mp": "equitools.models.many_body_mp",
+}
 _registered: dict[str, type[Backbone]] = {}
 _tried: set[tuple[str, str]] = set()
 

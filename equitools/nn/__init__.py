@@ -9,6 +9,7 @@ from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
 from equitools.nn.linear import Linear
+from equitools.nn.masked_norm import MaskedBatchNorm
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
@@ -38,6 +39,7 @@ __all__ = [
     "GaussianBasis",
     "InteractionBlock",
     "Linear",
+    "MaskedBatchNorm",
     "NormActivation",
     "PolynomialEnvelope",
     "ProductBlock",

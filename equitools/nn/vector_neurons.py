@@ -181,7 +181,7 @@ class VNBatchNorm(torch.nn.Module):
         square = x.square().sum(-1) + self.eps**2
         length = square.sqrt()
         mean, second = self._statistics(length, square, mask)
-        if self.centre:
+        if self.bias is not None:
             deviation = ((second - mean.square()).clamp(min=0) + self.eps).sqrt()
             factor = (self.weight * (length - mean) / deviation + self.bias) / length
         else:

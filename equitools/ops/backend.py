@@ -45,10 +45,13 @@ _COMPILED_DTYPES = (torch.float32, torch.float64)
 #: The operations that have CUDA kernels; the radial convolution goes by the name of the other.
 _CUDA_OPERATIONS = frozenset(
     {
+        "eigh3",
+        "principal_axes",
         "segment_gather",
         "segment_max",
         "segment_softmax",
         "segment_sum",
+        "signed_axes",
         "sparse_product",
         "sphere_product",
         "spherical_harmonics",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.gram_schmidt import gram_schmidt, vectors_needed
 from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
 from equitools.symmetrize.group_average import GroupAverage, symmetric_group
 from equitools.symmetrize.lorentz_frames import lorentz_frames
+from equitools.symmetrize.mds import Scaling, TinvNet, mds_coordinates
 from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_project
 from equitools.symmetrize.orbit_symmetrize import Estimate, OrbitSymmetrize
 from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 from equitools.symmetrize.permutation_frames import permutation_frames
+from equitools.symmetrize.prior import identity_metric, identity_prior
 from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
 from equitools.symmetrize.weighted_frames import weighted_frames
@@ -26,8 +29,10 @@ __all__ = [
     "GroupAverage",
     "OrbitSymmetrize",
     "Representation",
+    "Scaling",
     "StochasticFrameAverage",
     "Symmetrized",
+    "TinvNet",
     "act",
     "act_on_edges",
     "act_on_nodes",
@@ -35,9 +40,13 @@ __all__ = [
     "degeneracy",
     "fold",
     "frames",
+    "gram_schmidt",
     "gram_schmidt_frames",
+    "identity_metric",
+    "identity_prior",
     "inverse",
     "lorentz_frames",
+    "mds_coordinates",
     "orbit_distance",
     "orbit_invariants",
     "orbit_project",
@@ -47,5 +56,6 @@ __all__ = [
     "rotation_quadrature",
     "symmetric_group",
     "unfold",
+    "vectors_needed",
     "weighted_frames",
 ]

@@ -6,19 +6,21 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError
-from equitools.groups import SE, SO, E, MatrixGroup, O
+from equitools.groups import SE, SO, E, MatrixGroup, O, parse_group
 
 __all__ = ["gram_schmidt", "vectors_needed"]
 
 _DEGENERATE = ("raise", "complete")
 
 
-def vectors_needed(group: MatrixGroup) -> int:
+def vectors_needed(group: str | MatrixGroup) -> int:
     """Return how many vectors a frame of the group is made of: d − 1 for SO(d) and SE(d), d for O(d) and E(d).
 
     Raises:
         ConfigError: The group is none of these.
+        UnknownNameError: The name of the group is not understood.
     """
+    group = parse_group(group)
     if not isinstance(group, (O, SO, E, SE)):
         raise ConfigError(f"Gram–Schmidt frames are made for O(d), SO(d), E(d) and SE(d), not for {group!r}.")
     return group.n if group.reflections else group.n - 1
@@ -26,11 +28,12 @@ def vectors_needed(group: MatrixGroup) -> int:
 
 def gram_schmidt(
     vectors: Tensor,
-    group: MatrixGroup,
+    group: str | MatrixGroup,
     *,
     degenerate: str = "raise",
     threshold: float | None = None,
     completion: Tensor | None = None,
+    floor: float = 0.0,
 ) -> Tensor:
     """Make vectors orthonormal, one after the other, and return them as the columns of a matrix.
 
@@ -38,19 +41,20 @@ def gram_schmidt(
     +1 whatever they are. For O(d) there are d vectors, and the determinant has the sign of theirs.
 
     A vector is *degenerate* where less than ``threshold`` of its length is left once its components along the columns
-    before it are taken off, or where it is shorter than ``threshold`` times the longest of all: it is then (nearly) in
-    their span, or (nearly) zero. With ``degenerate="complete"`` it is replaced: by that vector of ``completion`` of
-    which the most is left, and if none of them leaves anything, by an axis of the coordinates. Give the points of the
-    centred cloud as completion, and the frame is equivariant wherever the cloud is not left in place by a rotation;
-    where it is (its points span less than d − 1 dimensions), the axes turn only what the cloud does not fill: the
-    cloud in its canonical pose is still the same for all rotated copies.
+    before it are taken off, or where it is shorter than ``threshold`` times the longest of all, or than ``floor``: it
+    is then (nearly) in their span, or (nearly) zero. With ``degenerate="complete"`` it is replaced: by that vector of
+    ``completion`` of which the most is left, and if none of them leaves anything, by an axis of the coordinates. Give
+    the points of the centred cloud as completion, and the frame is equivariant wherever the cloud is not left in place
+    by a rotation; where it is (its points span less than d − 1 dimensions), the axes turn only what the cloud does not
+    fill: the cloud in its canonical pose is still the same for all rotated copies.
 
     Args:
         vectors: ``[..., k, d]`` polar vectors, as many as `vectors_needed` says.
-        group: `O`, `SO`, `E` or `SE`; of Euclidean groups the orthogonal part is returned.
+        group: Name or object of O(d), SO(d), E(d) or SE(d); of Euclidean groups the orthogonal part is returned.
         degenerate: ``"raise"`` or ``"complete"``.
         threshold: By default 1e-7 in float64 and 1e-4 in smaller dtypes.
         completion: ``[..., m, d]``, with ``degenerate="complete"``; ``None``: axes only.
+        floor: Lengths up to this are zero: the rounding error of vectors that vanish by symmetry.
 
     Returns:
         ``[..., d, d]`` orthogonal matrices R; R⁻¹ maps to the canonical pose. Differentiable, with finite gradients; a
@@ -67,6 +71,7 @@ def gram_schmidt(
         orthogonality: RᵀR = 1, and det R = 1 for SO(d).
         completion_is_equivariant: with the points of a generic cloud as completion.
     """
+    group = parse_group(group)
     count, d = vectors_needed(group), group.n
     if vectors.ndim < 2 or vectors.shape[-2:] != (count, d) or not vectors.is_floating_point():
         raise ShapeError(
@@ -88,7 +93,7 @@ def gram_schmidt(
         length = vector.detach().norm(dim=-1)
         left = rest.detach().norm(dim=-1)
         # "not more than" rather than "less than": zero vectors are degenerate with any threshold
-        bad = (left <= threshold * length) | (length <= threshold * longest)
+        bad = (left <= threshold * length) | (length <= (threshold * longest).clamp(min=floor))
         if bool(bad.any()):
             if spare is None:
                 raise DegenerateFrameError(

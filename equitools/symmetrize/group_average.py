@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import SO, MatrixGroup, O, finite_group, multiplication_table, parse_group
 from equitools.symmetrize.frame_set import Frames
+from equitools.symmetrize.orbit_symmetrize import Estimate
 from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.wrappers import Inputs, Outputs, Symmetrized
 
@@ -78,9 +79,6 @@ class GroupAverage(Symmetrized):
         torch.Size([2, 1])
     """
 
-    table: Tensor | None
-    table_weights: Tensor | None
-
     def __init__(
         self,
         net: nn.Module | Callable[..., Any],
@@ -108,9 +106,8 @@ class GroupAverage(Symmetrized):
             if degree is not None:
                 table, weights = rotation_quadrature(haar.n, degree + self.degree, haar.reflections)
         self.linear = O(haar.n) if haar.reflections else SO(haar.n)
-        # constants, made anew with the module: they are no part of its state
-        self.register_buffer("table", table, persistent=False)
-        self.register_buffer("table_weights", weights, persistent=False)
+        # no buffers: constants are no part of the state, and stay in float64 when the network's dtype changes
+        self.table, self.table_weights = table, weights
 
     def extra_repr(self) -> str:
         """Return the group and how it is averaged over, for ``repr``."""
@@ -121,7 +118,7 @@ class GroupAverage(Symmetrized):
         """Return the elements that clouds are averaged over: a table, or fresh samples for each cloud."""
         return self._elements(x, mask, self.samples)
 
-    def estimate(self, *inputs: Any, mask: Tensor | None = None, samples: int | None = None) -> tuple[Any, Any]:
+    def estimate(self, *inputs: Any, mask: Tensor | None = None, samples: int | None = None) -> Estimate:
         """Return the average together with its error bar.
 
         Args:
@@ -130,9 +127,9 @@ class GroupAverage(Symmetrized):
             samples: Number of samples of this call; ``None``: the module's.
 
         Returns:
-            The mean and its standard error, each with the structure of the output: the samples' standard deviation
-            (of values turned back into the frame of the input) over the square root of their number. It is 0 where
-            the average is exact.
+            `Estimate`: the mean and its standard error, each with the structure of the output. The error is the
+            samples' standard deviation (of values turned back into the frame of the input) over the square root of
+            their number, and 0 where the average is exact.
 
         Raises:
             ConfigError: Fewer than two samples have no standard deviation.
@@ -160,12 +157,12 @@ class GroupAverage(Symmetrized):
             return mean, value.std(1) / math.sqrt(count)
 
         if isinstance(values, Tensor):
-            return summary(values)
+            return Estimate(*summary(values))
         if isinstance(values, dict):
             pairs = {name: summary(value) for name, value in values.items()}
-            return {k: pair[0] for k, pair in pairs.items()}, {k: pair[1] for k, pair in pairs.items()}
+            return Estimate({k: pair[0] for k, pair in pairs.items()}, {k: pair[1] for k, pair in pairs.items()})
         listed = [summary(value) for value in values]
-        return tuple(pair[0] for pair in listed), tuple(pair[1] for pair in listed)
+        return Estimate(tuple(pair[0] for pair in listed), tuple(pair[1] for pair in listed))
 
     def _elements(self, x: Tensor, mask: Tensor | None, samples: int | None) -> Frames:
         if self.table is not None and self.table_weights is not None:

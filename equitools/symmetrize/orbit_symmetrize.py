@@ -227,7 +227,7 @@ class OrbitSymmetrize(Symmetrized):
         one = flat.new_ones(len(flat), 1)
 
         def turned(value: Tensor, rep: Representation) -> Tensor:
-            return unfold(value, flat.unsqueeze(1), one, rep).unflatten(0, (-1 if len(flat) else 0, count))
+            return unfold(value, flat.unsqueeze(1), one, rep).unflatten(0, (len(x), count))
 
         return self._each(result, turned), distance
 

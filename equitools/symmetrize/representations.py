@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -245,6 +244,6 @@ def _homogeneous(elements: Tensor) -> bool:
 def _turn(matrix: Tensor, value: Tensor, axis: int) -> Tensor:
     """Apply matrices ``[B, d, d]`` along one axis of ``[B, ...]``."""
     moved = value.movedim(axis, -1)
-    flat = moved.reshape(moved.shape[0], math.prod(moved.shape[1:-1]), moved.shape[-1])
+    flat = moved.flatten(1, -2) if moved.ndim > 2 else moved.unsqueeze(1)
     turned = flat @ matrix.to(value.dtype).transpose(-1, -2)
     return turned.reshape(moved.shape).movedim(-1, axis)

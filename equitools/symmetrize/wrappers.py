@@ -62,6 +62,8 @@ class Symmetrized(nn.Module):
         if not 0 <= source < len(self.inputs):
             raise ConfigError(f"source={source} is no input: {len(self.inputs)} are declared.")
         self.source = source
+        if self.inputs[source].kind in {"nodes", "edges"}:
+            self.mask_as = "nodes"
         called = net.forward if isinstance(net, nn.Module) else net
         try:
             self.passes_mask = "mask" in inspect.signature(called).parameters

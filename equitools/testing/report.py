@@ -1,4 +1,4 @@
-"""What `equitools.testing.equivariance_report` returns: rows, a verdict, and a table."""
+"""What the reports of `equitools.testing` return: rows, a verdict, and a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Report", "Row"]
+__all__ = ["Report", "Row", "RowTable"]
 
 UNITS = {
     "energy": "eV", "node_energy": "eV", "interaction_energy": "eV", "forces": "eV/Å", "stress": "eV/Å³",
@@ -21,8 +21,8 @@ class Row:
     """One output under one kind of transformation; the worst of all trials.
 
     Attributes:
-        transformation: ``rotation``, ``inversion``, ``reflection``, ``translation``, ``lattice translation``,
-            ``permutation`` or ``same call twice``.
+        transformation: What was done: ``rotation``, ``inversion``, ``reflection``, ``translation``,
+            ``lattice translation``, ``permutation`` or ``same call twice``; `equitools.testing.point_report` has more.
         output: Key of the output.
         absolute: Largest error, in the unit of the output.
         relative: The same divided by `size`.
@@ -72,28 +72,13 @@ def _percent(value: float) -> str:
     return f"{100 * value:.3g} %" if value >= 1e-4 else f"{value:.1e}"
 
 
-@dataclass(frozen=True)
-class Report:
-    """Errors of equivariance, by transformation and output.
+class RowTable:
+    """Rows with a verdict and a table.
 
     Attributes:
-        model: Class (and backbone) that was checked.
-        group: The symmetry that was asked for.
-        dtype: In which the model computed.
-        trials: Random elements of each kind.
-        num_nodes: Atoms.
-        num_graphs: Structures.
-        rattle: Å by which the structure was shaken beforehand.
         rows: One for each transformation and output.
     """
 
-    model: str
-    group: str
-    dtype: torch.dtype
-    trials: int
-    num_nodes: int
-    num_graphs: int
-    rattle: float
     rows: tuple[Row, ...]
 
     @property
@@ -130,12 +115,53 @@ class Report:
             return "passed, but all outputs are zero: nothing was shown"
         return f"passed, largest relative error {self.worst:.1e} ({self.worst_row.output})"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values, ready for JSON (an error that is not finite becomes a string)."""
+    @property
+    def table(self) -> str:
+        """The rows as plain text, a line each."""
+        header = ("transformation", "output", "error", "unit", "relative", "tolerance", "verdict")
+        lines = [header, *(_cells(row) for row in self.rows)]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
+        table.insert(1, "  ".join("─" * width for width in widths))
+        return "\n".join(table)
+
+    def row_dicts(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values, ready for JSON (an error that is not finite becomes a string)."""
         rows = []
         for row in self.rows:
             values = {k: v if not isinstance(v, float) or math.isfinite(v) else str(v) for k, v in asdict(row).items()}
             rows.append({**values, "passed": row.passed})
+        return rows
+
+
+@dataclass(frozen=True)
+class Report(RowTable):
+    """Errors of equivariance, by transformation and output.
+
+    Attributes:
+        model: Class (and backbone) that was checked.
+        group: The symmetry that was asked for.
+        dtype: In which the model computed.
+        trials: Random elements of each kind.
+        num_nodes: Atoms.
+        num_graphs: Structures.
+        rattle: Å by which the structure was shaken beforehand.
+        rows: One for each transformation and output.
+    """
+
+    model: str
+    group: str
+    dtype: torch.dtype
+    trials: int
+    num_nodes: int
+    num_graphs: int
+    rattle: float
+    rows: tuple[Row, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, ready for JSON (an error that is not finite becomes a string)."""
         return {
             "model": self.model,
             "group": self.group,
@@ -147,7 +173,7 @@ class Report:
             "passed": self.passed,
             "worst": self.worst if math.isfinite(self.worst) else str(self.worst),
             "verdict": self.verdict,
-            "rows": rows,
+            "rows": self.row_dicts(),
         }
 
     def __str__(self) -> str:
@@ -155,19 +181,12 @@ class Report:
         structures = "1 structure" if self.num_graphs == 1 else f"{self.num_graphs} structures"
         atoms = "1 atom" if self.num_nodes == 1 else f"{self.num_nodes} atoms"
         trials = "1 trial" if self.trials == 1 else f"{self.trials} trials"
-        header = ("transformation", "output", "error", "unit", "relative", "tolerance", "verdict")
-        lines = [header, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        ]
-        table.insert(1, "  ".join("─" * width for width in widths))
         return "\n".join(
             [
                 f"{self.model} under {self.group}: {self.verdict}",
                 f"{_name(self.dtype)}, {atoms} in {structures} (rattled by {self.rattle:g} Å), {trials} of each kind",
                 "",
-                *table,
+                self.table,
             ]
         )
 

@@ -80,7 +80,7 @@ def make_loss(config: TrainConfig, model: Potential | HeadModel, graphs: Sequenc
     """
     loss = config.loss
     if isinstance(model, Potential):
-        return PotentialLoss(config.weights(), loss.kind, loss.huber_delta)
+        return PotentialLoss(config.weights(), loss.kind, loss.huber_delta, loss.consistency)
     name = str(config.head["name"]) if config.head else model.head.config.name
     classes = class_numbers(model).get(name)
     spread = 1.0
@@ -124,7 +124,8 @@ def _potential(backbone: models.Backbone, config: PotentialConfig, graphs: Seque
     mean = _mean_rest(references, graphs)
     scale = _forces_rms(graphs) if config.scale == "forces_rms" else config.scale
     shift = mean if config.shift == "mean" else config.shift
-    return Potential(backbone, references, float(scale), float(shift), config.zbl, config.hidden)
+    kind = models.DirectPotential if config.direct_forces else Potential
+    return kind(backbone, references, float(scale), float(shift), config.zbl, config.hidden)
 
 
 def _forces_rms(graphs: Sequence[Graph]) -> float:

@@ -123,6 +123,8 @@ class PotentialConfig(_Section):
             so take 0 where the energies of separated atoms matter more.
         zbl: Add the Ziegler–Biersack–Littmark repulsion.
         hidden: Width of the readout's perceptron.
+        direct_forces: Read forces from vectors among the features instead of differentiating the energy; the model
+            must have some (``vectors: true`` of ``faenet``).
     """
 
     reference_energies: Any = "fit"
@@ -130,6 +132,7 @@ class PotentialConfig(_Section):
     shift: Any = "mean"
     zbl: bool = False
     hidden: Annotated[int, Field(gt=0)] = 16
+    direct_forces: bool = False
 
     @pydantic.field_validator("reference_energies")
     @classmethod
@@ -174,6 +177,8 @@ class LossConfig(_Section):
         energy: Weight of the energy per atom (eV). Null: 1 for a potential.
         forces: Weight of the force components (eV/Å). Null: 100 for a potential.
         stress: Weight of the stress components (eV/Å³). Null: 0.
+        consistency: Weight of the difference of direct forces and the gradient of the energy (eV/Å);
+            ``potential.direct_forces`` only.
         target: Weight of a head's output.
         kind: ``mse``, ``mae`` or ``huber``; a class head always uses the cross entropy.
         huber_delta: Where ``huber`` turns from square to linear, in the units above.
@@ -183,6 +188,7 @@ class LossConfig(_Section):
     energy: NonNegative | None = None
     forces: NonNegative | None = None
     stress: NonNegative | None = None
+    consistency: NonNegative = 0.0
     target: NonNegative = 1.0
     kind: Literal["mse", "mae", "huber"] = "mse"
     huber_delta: Positive = 0.01
@@ -325,6 +331,11 @@ class TrainConfig(_Section):
             raise ValueError("all loss weights are 0, so that there is nothing to train on")
         if not isinstance(self.model.get("name"), str):
             raise ValueError("model.name is missing, for example model: {name: egnn, cutoff: 5.0}")
+        direct = self.potential is not None and self.potential.direct_forces
+        if self.loss.consistency and not direct:
+            raise ValueError("loss.consistency compares direct forces with a gradient: set potential.direct_forces")
+        if direct and self.loss.stress:
+            raise ValueError("direct forces have no stress: set loss.stress to 0")
         if self.schedule.over == "time" and self.trainer.max_time_minutes is None:
             raise ValueError("schedule.over = time needs trainer.max_time_minutes")
         return self

@@ -106,13 +106,16 @@ class PotentialLoss:
         weights: ``energy``, ``forces``, ``stress`` -> weight; absent and 0 mean that the term is not computed.
         kind: See `pointwise`.
         delta: See `pointwise`.
+        consistency: Weight of p(F − (−∂E/∂r)) for a potential with direct forces.
 
     Properties:
         gradient_matches_finite_differences: the gradient of the joint loss with respect to the parameters (a second
             derivative of the energy) agrees with finite differences in float64.
     """
 
-    def __init__(self, weights: Mapping[str, float], kind: str = "mse", delta: float = 0.01) -> None:
+    def __init__(
+        self, weights: Mapping[str, float], kind: str = "mse", delta: float = 0.01, consistency: float = 0.0
+    ) -> None:
         known = ("energy", "forces", "stress")
         for name in weights:
             if name not in known:
@@ -120,7 +123,7 @@ class PotentialLoss:
         if kind not in KINDS:
             raise ConfigError(f"There is no loss {kind!r}. {nearest(kind, KINDS)}")
         self.weights = {name: float(weights[name]) for name in known if weights.get(name)}
-        self.kind, self.delta = kind, delta
+        self.kind, self.delta, self.consistency = kind, delta, float(consistency)
 
     @property
     def names(self) -> list[str]:
@@ -129,7 +132,8 @@ class PotentialLoss:
 
     def outputs(self, model: torch.nn.Module, graph: Graph) -> dict[str, Tensor]:
         """Call the potential for what this loss needs, and nothing else."""
-        return model(graph, forces="forces" in self.weights, stress="stress" in self.weights)
+        more = {"gradient": True} if self.consistency else {}
+        return model(graph, forces="forces" in self.weights, stress="stress" in self.weights, **more)
 
     def __call__(self, outputs: Mapping[str, Tensor], graph: Graph) -> dict[str, Tensor]:
         """Return the terms, not weighted, and their weighted sum as ``loss``; all scalars.
@@ -146,7 +150,12 @@ class PotentialLoss:
         for name in ("forces", "stress"):
             if name in self.weights:
                 terms[name] = pointwise(outputs[name] - target_of(graph, name).to(dtype), self.kind, self.delta)
-        terms["loss"] = sum(self.weights[name] * term for name, term in terms.items())  # type: ignore[assignment]
+        total = sum(self.weights[name] * term for name, term in terms.items())
+        if self.consistency:
+            apart = outputs["forces"] - outputs["energy_gradient_forces"]
+            terms["consistency"] = pointwise(apart, self.kind, self.delta)
+            total = total + self.consistency * terms["consistency"]
+        terms["loss"] = total  # type: ignore[assignment]
         return terms
 
 

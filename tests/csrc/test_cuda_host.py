@@ -30,7 +30,9 @@ from equitools.ops.spherical_harmonics import spherical_harmonics_reference
 ROOT = Path(__file__).parents[2]
 CUDA = ROOT / "csrc" / "cuda"
 OPERATIONS = [
+    "eigh3", "eigh3_vjp", "principal_axes", "principal_axes_vjp",
     "segment_gather", "segment_max", "segment_softmax", "segment_softmax_vjp", "segment_sum",
+    "signed_axes", "signed_axes_vjp",
     "spherical_harmonics", "spherical_harmonics_vjp", "spherical_harmonics_vjp_vjp",
     "tensor_product_conv", "tensor_product_conv_backward", "tensor_product_conv_double_backward",
     "radial_tensor_product_conv", "radial_tensor_product_conv_backward", "radial_tensor_product_conv_double_backward",
@@ -491,6 +493,64 @@ def test_wrong_products_on_the_sphere_are_errors(ops):
     ):
         with pytest.raises(RuntimeError, match=words):
             getattr(ops, name)(*arguments)
+
+
+# ---- principal axes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_eigenvectors_equal_the_cpu(ops, dtype):
+    a = random(140, 3, 3, dtype=dtype)
+    a[0], a[1], a[2], a[3, 0, 1] = 0.0, torch.eye(3), torch.ones(3, 3), torch.nan
+    ours, theirs = ops.eigh3(a), torch.ops.equitools.eigh3(a)
+    tolerance = 2e-6 if dtype == torch.float32 else 1e-13
+    torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=10 * tolerance, equal_nan=True)
+    good = torch.arange(140) != 3
+    values, vectors = (t[good] for t in ours)
+    symmetric = 0.5 * (a + a.mT)[good]
+    assert ((symmetric @ vectors - vectors * values.unsqueeze(-2)).abs() < 10 * tolerance).all()
+    assert ((vectors.mT @ vectors - torch.eye(3, dtype=dtype)).abs() < 5 * tolerance).all()
+    grads = random(140, 3, dtype=dtype), random(140, 3, 3, seed=1, dtype=dtype)
+    for a, b in zip([ops.eigh3_vjp(*theirs, *grads)], [torch.ops.equitools.eigh3_vjp(*theirs, *grads)], strict=True):
+        scale = b[good].abs().amax((-1, -2), keepdim=True).clamp(min=1)
+        assert ((a - b)[good].abs() <= 10 * tolerance * scale).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(("clouds", "points"), [(5, 1), (3, 70), (9, 32), (0, 4), (2, 0)])
+def test_principal_axes_equal_the_cpu(ops, clouds, points, centred, dtype):
+    cpu = torch.ops.equitools
+    x = random(clouds, points, 3, dtype=dtype) * torch.tensor([1.0, 2.0, 3.0], dtype=dtype) + 0.5
+    tolerance = 2e-5 if dtype == torch.float32 else 1e-11
+    for mask in (None, random(clouds, points, seed=1) < 0.5):
+        if mask is not None and clouds > 1:
+            mask[1] = False
+        arguments = (x, mask, centred, 1e-4, True)
+        ours, theirs = ops.principal_axes(*arguments), cpu.principal_axes(*arguments)
+        close(ours[:2], theirs[:2], tolerance * max(points, 1))
+        if points > 30:
+            assert torch.equal(ours[3] & 7, theirs[3] & 7)
+            if mask is None:
+                turned = (ours[2] * theirs[2]).sum(1, keepdim=True).sign()
+                close([ours[2] * turned], [theirs[2]], 10 * tolerance)
+        grads = [random(*t.shape, seed=3, dtype=dtype) for t in theirs[:3]]
+        arguments = (x, mask, *theirs[:3], *grads, centred)
+        a, b = ops.principal_axes_vjp(*arguments), cpu.principal_axes_vjp(*arguments)
+        scale = float(b.abs().max()) + 1 if b.numel() else 1.0
+        close([a / scale], [b / scale], tolerance)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("choice", [None, [1, 0, 1, 1, 0]])
+def test_signed_axes_equal_the_cpu(ops, affine, choice):
+    signs = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0]], dtype=torch.float64)
+    chosen = None if choice is None else torch.tensor(choice, dtype=torch.int32)
+    arguments = (random(5, 3, 3), random(5, 3) if affine else None, signs, chosen, 1.0)
+    out = torch.ops.equitools.signed_axes(*arguments)
+    close([ops.signed_axes(*arguments)], [out], 0)
+    grad = random(*out.shape, seed=2)
+    close(ops.signed_axes_vjp(grad, signs, chosen), torch.ops.equitools.signed_axes_vjp(grad, signs, chosen), 1e-14)
 
 
 def test_tables_are_refused_while_a_graph_is_captured(ops, monkeypatch):

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from equitools.errors import ConfigError, GraphError, ShapeError
+from equitools.symmetrize import Canonicalize, frames
 from equitools.symmetrize.node_search import refine_classes, smallest_numberings
 from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.permutation_order import dense_rank, laplacian_shares, ordered_classes
+from equitools.testing import point_report
 
 
 def graph(size: int, edges: list[tuple[int, int]]) -> Tensor:
@@ -388,6 +390,48 @@ def test_gradients_reach_the_weights_of_edges():
 
     assert torch.autograd.gradcheck(of_symmetric_part, weighted(4).requires_grad_())
     assert torch.autograd.gradgradcheck(of_symmetric_part, weighted(4).requires_grad_())
+
+
+class OnMaskedGraphs(nn.Module):
+    """Any network of an adjacency, node features and a mask; outputs for the graph and for each node."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.net = network(size, 1 + size, 4)
+
+    def forward(self, edges: Tensor, nodes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        there = mask.to(edges)
+        seen = edges * there[:, :, None] * there[:, None, :] + torch.diag_embed(nodes[..., 0] * there)
+        out = self.net(seen.flatten(1))
+        return out[:, 0], out[:, 1:] * there
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_wrappers_take_frames_of_graphs(refine):
+    """`Canonicalize` with these frames: nodes, edges and the mask are renumbered, node outputs numbered back."""
+    edges = torch.cat([GRAPHS["generic"], GRAPHS["two triangles"], GRAPHS["disconnected"]])
+    mask = torch.tensor([[True] * 6, [True] * 6, [True] * 5 + [False]])
+    nodes = torch.randn(3, 6, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    nodes[1] = 0.0
+
+    def frame(a: Tensor, mask: Tensor | None = None):
+        return permutation_frames(a, mask, refine=refine)
+
+    net = Canonicalize(OnMaskedGraphs(6), frame, ("edges", "nodes"), ("scalar", "nodes"))
+    report = point_report(net, (edges, nodes), "S_n", mask=mask, skip=("gradient",))  # ties make the derivative jump
+    assert report.passed, str(report)
+    assert {"permutation", "padding", "batch"} <= {row.transformation for row in report.rows}
+    generic = point_report(net, (edges[:1], nodes[:1]), "S_n", mask=mask[:1])
+    assert "gradient" in {row.transformation for row in generic.rows}
+    assert generic.passed, str(generic)
+
+
+def test_frames_dispatches():
+    assert as_set(frames(GRAPHS["path"], "S_n")) == as_set(permutation_frames(GRAPHS["path"], refine=True))
+    drawn = frames(cycle(8), "S_n", mode="sample", samples=4, generator=torch.Generator().manual_seed(0))
+    assert drawn.elements.shape == (1, 4, 8, 8)
+    with pytest.raises(ConfigError, match="weighted"):
+        frames(GRAPHS["path"], "S_n", mode="weighted")
 
 
 def test_action():
