@@ -155,6 +155,28 @@ def test_canonicalizer_equivariance(features: str) -> None:
     assert torch.equal(weights, torch.ones(6, 1, dtype=torch.float64))
 
 
+def test_third_vector_next_to_the_plane_of_the_others() -> None:
+    """Gram–Schmidt loses the digits of a third vector that is nearly dependent; its side is all that is needed."""
+    canonicalizer, (loc, vel, charges) = DeepSetsCanonicalizer(features="pv"), systems(50)
+    loc[..., 2], vel[..., 2] = 1e-2 * loc[..., 2], 1e-2 * vel[..., 2]
+    loc = loc - loc.mean(1, keepdim=True)
+    single, weights = canonicalizer(loc.float(), vel.float(), charges.float())
+    told = weights[:, 0] == 1
+    assert told.sum() >= 45
+    double = canonicalizer.double()(loc, vel, charges).elements
+    torch.testing.assert_close(single[told, 0].double(), double[told, 0], atol=1e-3, rtol=0)
+
+
+def test_element_is_that_of_gram_and_schmidt() -> None:
+    canonicalizer, (loc, vel, charges) = DeepSetsCanonicalizer().double(), systems()
+    loc = loc - loc.mean(1, keepdim=True)
+    vectors: list[Tensor] = []
+    canonicalizer.output.register_forward_hook(lambda module, given, out: vectors.append(out))
+    found = canonicalizer(loc, vel, charges).elements[:, 0]
+    q, r = torch.linalg.qr(vectors[0])
+    torch.testing.assert_close(found, q * r.diagonal(dim1=1, dim2=2).sign().unsqueeze(1))
+
+
 def test_positions_alone_say_nothing() -> None:
     """Why positions alone are no choice of features: without biases the mean of all vectors is zero."""
     x = torch.randn(3, 5, 3, 1, dtype=torch.float64)
