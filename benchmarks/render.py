@@ -39,6 +39,7 @@ PARTS = {
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "frames": (frames_page.frames, "frames"),
     "continuity": (continuity_page.jumps, "continuity"),
+    "continuity_vectors": (continuity_page.vectors, "continuity"),
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
     "nbody": (nbody_page.page, "nbody"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),

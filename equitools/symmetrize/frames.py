@@ -88,8 +88,8 @@ def frames(
         weights_add_up: to 1 for each cloud.
         permutation_invariance: the order of the points does not matter, up to the order of the frames.
         continuity: averages of invariants over weighted frames are continuous, also at symmetric, planar and linear
-            clouds; equivariant ones are where no rotation leaves the cloud as it is, and elsewhere have the jump that
-            projecting on what the stabiliser fixes makes.
+            clouds; vectors and tensors are, but at linear clouds and single points, where projecting on what their
+            rotations keep makes the rest jump.
 
     Source:
         O. Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022 (section 3, E(d) and
