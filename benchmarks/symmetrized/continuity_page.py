@@ -44,11 +44,12 @@ def vectors(table: Table | None) -> str:
     if table is None:
         return NOTHING
     rows = table["result"]["vectors"]
+    kept, rest = ([_power(row[part]) if row[part] else "0" for row in rows.values()] for part in ("kept", "rest"))
     lines = [
         f"| | {' | '.join(rows)} |",
         f"|---|{'---|' * len(rows)}",
-        f"| along directions that the cloud's rotations keep | {' | '.join(_power(r['kept']) for r in rows.values())} |",
-        f"| the rest | {' | '.join(_power(r['rest']) if r['rest'] else '0' for r in rows.values())} |",
+        f"| along directions that the cloud's rotations keep | {' | '.join(kept)} |",
+        f"| the rest | {' | '.join(rest)} |",
         "",
         f"Largest difference of a vector between the cloud and {table['result']['tries']} neighbours "
         f"{_power(table['result']['far'])} away from it.",
