@@ -74,7 +74,8 @@ class DeepSetsCanonicalizer(torch.nn.Module):
         features: ``"pv"``: positions about the centroid and velocities; ``"pvc"``: positions times charges, too.
             Positions alone, the default of the published code, cannot do: without biases all vectors of a particle
             then are fixed multiples of its position, and their mean over the particles is zero.
-        dropout: Probability that a hidden vector is left out in training.
+        dropout: Probability that a hidden vector is left out in training. The poses then vary, which keeps the network
+            behind from learning them by heart: without it, it fits small sets of systems too well.
         degenerate: What becomes of systems whose vectors do not span space, such as planar ones that move in their
             plane: ``"weighted"``: the weighted frames of the positions; ``"raise"``: an error.
         threshold: Length, relative to those of the input, at which the first two vectors count as dependent; 1e-7 in
@@ -90,7 +91,7 @@ class DeepSetsCanonicalizer(torch.nn.Module):
         layers: int = 4,
         *,
         features: str = "pvc",
-        dropout: float = 0.0,
+        dropout: float = 0.5,
         degenerate: str = "weighted",
         threshold: float | None = None,
     ) -> None:
@@ -171,8 +172,8 @@ class CNGNN(torch.nn.Module):
 
     References:
         S.-O. Kaba et al., Equivariance with Learned Canonicalization Functions, ICML 2023 (arXiv:2211.06489). What
-        differs from the published code, and why: maps of vectors have no bias and dropout leaves out whole vectors (by
-        default none), since a bias or a dropped coordinate does not turn with the system; any number of particles and
+        differs from the published code, and why: maps of vectors have no bias and dropout leaves out whole vectors,
+        since a bias or a dropped coordinate does not turn with the system; any number of particles and
         any batch size are taken (there 5 and 100); the charges are left as they are (there overwritten by one of the
         prediction networks); no cross products as features, which would not change sign in a reflection.
     """
