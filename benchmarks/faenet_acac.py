@@ -85,9 +85,9 @@ def train(name: str, data: Path, run: Path, extra: list[str]) -> None:
     subprocess.run([*base, *words, *extra, *again], check=True, cwd=ROOT)
 
 
-def potential(runs: Path, network: str, frames: str) -> torch.nn.Module:
-    """Return a trained potential in float64 that uses the given frames."""
-    model = et.load(runs / network / "model.safetensors", dtype="float64")
+def potential(runs: Path, network: str, frames: str, dtype: str = "float32") -> torch.nn.Module:
+    """Return a trained potential that uses the given frames."""
+    model = et.load(runs / network / "model.safetensors", dtype=dtype)
     backbone = model.backbone
     if not isinstance(backbone, FAENet):
         raise SystemExit(f"{runs / network} holds a {type(backbone).__name__}, not a FAENet")
@@ -174,7 +174,7 @@ class _Watched(EquitoolsCalculator):
 
 def symmetry(runs: Path, data: Path, network: str, frames: str, count: int = 20) -> dict[str, float]:
     """Return by how much energy and forces change when a molecule is turned, over a few of them (float64)."""
-    model = potential(runs, network, frames)
+    model = potential(runs, network, frames, "float64")
     generator = torch.Generator().manual_seed(SEED)
     energies, forces = [], []
     torch.manual_seed(SEED)
