@@ -77,6 +77,7 @@ bench: bench-kernels
 	$(PY) benchmarks/copper.py
 	$(PY) benchmarks/demo.py
 	$(PY) benchmarks/tetris.py
+	$(PY) benchmarks/continuity.py
 	$(PY) benchmarks/render.py
 
 bench-kernels: setup

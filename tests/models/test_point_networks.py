@@ -177,6 +177,22 @@ def test_gradients_are_finite_and_those_of_the_function(name):
 
 
 @every
+def test_forces_can_be_trained(name):
+    """The derivative of a force, as a loss on forces takes it, against a difference quotient of forces."""
+    net, start, direction = network(name), cloud(1, 10, seed=5), cloud(1, 10, seed=6)
+
+    def force(x):
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(net(x).square().sum(), x, create_graph=True)[0], x
+
+    along, x = force(start)
+    (second,) = torch.autograd.grad((along * direction).sum(), x)
+    step = 1e-6
+    wanted = (force(start + step * direction)[0] - force(start - step * direction)[0]) / (2 * step)
+    near(second, wanted, 1e-5)
+
+
+@every
 def test_all_parameters_learn(name):
     net = network(name, training=True)
     net(cloud()).square().sum().backward()

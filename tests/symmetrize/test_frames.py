@@ -201,7 +201,7 @@ def test_bad_input():
     with pytest.raises(ShapeError, match="One cloud is"):
         frames(x[0], "SO(3)")
     with pytest.raises(ConfigError, match="full"):
-        frames(x, "SO(3)", None, "fulll")
+        frames(x, "SO(3)", None, "ful")
     with pytest.raises(ConfigError, match="average"):
         frames(x, "SO(3)", degenerate="avrage")
     with pytest.raises(ConfigError, match="samples"):

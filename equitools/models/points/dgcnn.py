@@ -110,7 +110,7 @@ class DGCNN(torch.nn.Module):
         permutation_invariance: relabelling the points does not change the output.
         padding_is_nothing: the same as without the padded points, batch statistics in training included.
 
-    Source: arXiv 1801.07829, section 5.1; the authors' code, pytorch/model.py.
+    Source: arXiv 1801.07829, the network for classification; the authors' code, pytorch/model.py.
     """
 
     def __init__(
@@ -171,8 +171,8 @@ class DGCNNSegmentation(torch.nn.Module):
         permutation_equivariance: relabelling the points relabels the output.
         padding_is_nothing: real points have the same output as without the padded ones.
 
-    Source: arXiv 1801.07829, section 5.3, without its spatial transformer and the label of the object; the authors'
-        code, part_seg/part_seg_model.py, which takes k = 20 and drops 0.4 after the first two layers of the head.
+    Source: arXiv 1801.07829, the network for parts, without its spatial transformer and the label of the object. The
+        authors' code, part_seg/part_seg_model.py, takes k = 20 and drops 0.4 after the first two layers of the head.
     """
 
     def __init__(

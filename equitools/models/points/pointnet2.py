@@ -207,7 +207,7 @@ class PointNet2(torch.nn.Module):
         translation_invariance: moving the cloud does not change the output.
         padding_is_nothing: the same as without the padded points, batch statistics in training included.
 
-    Source: arXiv 1706.02413, appendix B; the authors' code for the numbers of neighbours (pointnet2_cls_ssg.py,
+    Source: arXiv 1706.02413 and its supplement; the authors' code for the numbers of neighbours (pointnet2_cls_ssg.py,
         pointnet2_cls_msg.py; the latter drops 0.6 in its head).
     """
 
@@ -267,7 +267,7 @@ class PointNet2Segmentation(torch.nn.Module):
         translation_invariance: moving the cloud does not change the output.
         padding_is_nothing: real points have the same output as without the padded ones.
 
-    Source: arXiv 1706.02413, appendix B (part segmentation); the authors' code, pointnet2_part_seg.py.
+    Source: arXiv 1706.02413 and its supplement (part segmentation); the authors' code, pointnet2_part_seg.py.
     """
 
     def __init__(
