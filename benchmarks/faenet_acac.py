@@ -210,13 +210,13 @@ def collect(runs: Path, data: Path) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw the total energies: what is conserved above, on its own scale, and all of them below."""
+    """Draw the total energies: what is conserved above, on its own scale, and the beginning of all of them below."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (fine, coarse) = plt.subplots(2, 1, sharex=True, figsize=(7, 5.5), layout="constrained")
+    figure, (fine, coarse) = plt.subplots(2, 1, figsize=(7, 5.5), layout="constrained")
     colours = {"gradient": "C0", "direct": "C3", "direct_full": "C1"}
     for name, run in result["dynamics"].items():
         series, summary = run["series"], run["summary"]
@@ -227,8 +227,11 @@ def draw(result: dict[str, Any], path: Path) -> None:
         if summary["broken_at_ps"] is not None:
             coarse.axvline(summary["broken_at_ps"], color=colours[name], ls=":", lw=1.0)
     coarse.set_yscale("symlog", linthresh=1.0)
-    coarse.set_xlabel("time / ps")
+    torn = [run["series"]["time_ps"][-1] for run in result["dynamics"].values() if run["summary"]["stopped"]]
+    if torn:
+        coarse.set_xlim(0, 1.5 * max(torn))
     for axes in (fine, coarse):
+        axes.set_xlabel("time / ps")
         axes.set_ylabel("change of total energy\nmeV / atom")
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
