@@ -78,11 +78,13 @@ bench: bench-kernels
 	$(PY) benchmarks/demo.py
 	$(PY) benchmarks/tetris.py
 	$(PY) benchmarks/continuity.py
+	$(PY) benchmarks/adaptation.py
 	$(PY) benchmarks/render.py
 
 bench-kernels: setup
 	$(PY) benchmarks/kernels.py
 	$(PY) benchmarks/model_step.py
+	$(PY) benchmarks/frames.py
 	$(PY) benchmarks/gaunt_crossover.py
 	$(PY) benchmarks/gaunt.py
 	$(PY) benchmarks/many_body.py

@@ -65,6 +65,14 @@ def test_symmetrize_compares(tmp_path):
     assert float(rows["weighted"][1]) < 1e-6 < float(rows["one eigensolver call"][1])
 
 
+@pytest.mark.parametrize("kind", ["vectors", "poses"])
+def test_a_classifier_of_clouds_is_adapted(tmp_path, kind):
+    short = ["--train", 26, "--test", 13, "--epochs", 1]
+    out = run(EXAMPLES / "adapt_point_cloud.py", "--canonicalizer", kind, *short, cwd=tmp_path)
+    upright, turned = (part.split()[1] for part in out.split("adapted: ")[1].splitlines()[0].split(", "))
+    assert upright == turned  # exactly invariant, however short the training
+
+
 def test_water_trains(tmp_path):
     output = tmp_path / "water"
     run("-m", "equitools", "train", EXAMPLES / "water.yaml", f"output={output}", *SHORT, cwd=ROOT)

@@ -50,7 +50,8 @@ def test_the_protocols_are_the_papers() -> None:
     assert PUBLISHED_BATCH == 100
     network = fa.make()
     assert (network.vectors, len(network.layers), network.detach) == (20, 4, True)
-    assert cn.make().net.embedding.out_features == 32
+    assert {layer.dropout for layer in cn.make().canonicalizer.layers} == {0.5}
+    assert cn.make().posed.net.embedding.out_features == 32
     assert [known.split()[0].rstrip(",") for _, known in nbody.REFERENCES.values()] == ["recalled"] * 2 + [
         "published"
     ] * 2

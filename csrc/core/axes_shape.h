@@ -19,16 +19,15 @@ constexpr int32_t kRepeated = 2;   // shifted by k: moments k and k + 1 along th
 constexpr int32_t kOpen = 8;       // shifted by k: the third moment along axis k vanishes
 constexpr int32_t kPositive = 64;  // shifted by k: it is positive
 
-// Matrices made of axes and signs: `signs` rows of three; where `choice` is not null, it says which of them a cloud has, else
-// each has all of them. With a mean the matrices are homogeneous, [4, 4], with `corner` in the last place.
+// Matrices made of axes and signs, `each` for a cloud: `signs` has rows of three; where `choice` is not null, it says which of
+// them, else a cloud has all of them. With a mean the matrices are homogeneous, [4, 4], with `corner` in the last place.
 template <typename T>
 struct SignedShape {
-  int64_t clouds, rows;
+  int64_t clouds, rows, each;
   const T* signs;
-  const int32_t* choice;
+  const int32_t* choice;  // [clouds, each]
   bool affine;
   T corner;
-  EQUITOOLS_HD int64_t each() const { return choice ? 1 : rows; }
 };
 
 // mean, values [clouds, 3], vectors [clouds, 3, 3], state [clouds].

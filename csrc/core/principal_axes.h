@@ -329,11 +329,11 @@ static void axes_vjp(const CloudShape& s, const T* points, const uint8_t* mask, 
 // Matrices of axes and signs, and what is pulled back from them; clouds, not blocks of them.
 template <typename T>
 static void signed_axes(const SignedShape<T>& s, const T* mean, const T* vectors, T* out, int64_t begin, int64_t end) {
-  const int64_t each = s.each();
+  const int64_t each = s.each;
   for (int64_t b = begin; b < end; ++b) {
     const T* v = vectors + 9 * b;
     for (int64_t f = 0; f < each; ++f) {
-      const T* sign = s.signs + 3 * (s.choice ? s.choice[b] : f);
+      const T* sign = s.signs + 3 * (s.choice ? s.choice[b * each + f] : f);
       if (!s.affine) {
         T* to = out + 9 * (b * each + f);
         unroll<0, 9>([&](auto i) EQUITOOLS_FORCED { to[i] = v[i] * sign[i % 3]; });
@@ -352,11 +352,11 @@ static void signed_axes(const SignedShape<T>& s, const T* mean, const T* vectors
 template <typename T>
 static void signed_axes_vjp(const SignedShape<T>& s, const T* grad, T* grad_mean, T* grad_vectors, int64_t begin,
                             int64_t end) {
-  const int64_t each = s.each();
+  const int64_t each = s.each;
   for (int64_t b = begin; b < end; ++b) {
     T v[9] = {}, m[3] = {};
     for (int64_t f = 0; f < each; ++f) {
-      const T* sign = s.signs + 3 * (s.choice ? s.choice[b] : f);
+      const T* sign = s.signs + 3 * (s.choice ? s.choice[b * each + f] : f);
       const T* g = grad + (s.affine ? 16 : 9) * (b * each + f);
       if (!s.affine) {
         unroll<0, 9>([&](auto i) EQUITOOLS_FORCED { v[i] += g[i] * sign[i % 3]; });

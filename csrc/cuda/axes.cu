@@ -206,11 +206,11 @@ EQUITOOLS_KERNEL axes_vjp_kernel(CloudShape s, const T* points, const uint8_t* m
 template <typename T>
 EQUITOOLS_KERNEL signed_axes_kernel(SignedShape<T> s, const T* mean, const T* vectors, T* out) {
   const int d = s.affine ? 4 : 3;
-  const int64_t size = s.clouds * s.each() * d * d;
+  const int64_t size = s.clouds * s.each * d * d;
   for (int64_t i = global_thread(); i < size; i += global_threads()) {
     const int column = int(i % d), row = int(i / d % d);
-    const int64_t f = i / (d * d) % s.each(), cloud = i / (d * d) / s.each();
-    const int64_t which = s.choice ? s.choice[cloud] : f;
+    const int64_t f = i / (d * d) % s.each, cloud = i / (d * d) / s.each;
+    const int64_t which = s.choice ? s.choice[cloud * s.each + f] : f;
     if (which < 0 || which >= s.rows)
       out[i] = T(NAN);
     else if (row == 3)
@@ -227,9 +227,9 @@ EQUITOOLS_KERNEL signed_axes_vjp_kernel(SignedShape<T> s, const T* grad, T* grad
     const int column = int(i % d), row = int(i / d % 3);
     const int64_t cloud = i / d / 3;
     T sum = T(0);
-    for (int64_t f = 0; f < s.each(); ++f) {
-      const int64_t which = s.choice ? s.choice[cloud] : f;
-      const T g = grad[(cloud * s.each() + f) * d * d + row * d + column];
+    for (int64_t f = 0; f < s.each; ++f) {
+      const int64_t which = s.choice ? s.choice[cloud * s.each + f] : f;
+      const T g = grad[(cloud * s.each + f) * d * d + row * d + column];
       if (which < 0 || which >= s.rows)
         sum += T(NAN);
       else
@@ -272,7 +272,7 @@ void PrincipalAxesOf<T>::axes_vjp(const CloudShape& s, const T* points, const ui
 
 template <typename T>
 void PrincipalAxesOf<T>::signed_axes(const SignedShape<T>& s, const T* mean, const T* vectors, T* out, void* stream) {
-  const int64_t size = s.clouds * s.each() * (s.affine ? 16 : 9);
+  const int64_t size = s.clouds * s.each * (s.affine ? 16 : 9);
   launch("signed_axes", signed_axes_kernel<T>, blocks_for(size, kThreads), 1, kThreads, 0, stream, s, mean, vectors, out);
 }
 

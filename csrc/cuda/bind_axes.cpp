@@ -100,11 +100,11 @@ Tensor signed_axes(const Tensor& vectors, const std::optional<Tensor>& mean, con
   const Tensor v = dense(vectors), table = dense(signs), c = mean ? dense(*mean) : table;
   const std::optional<Tensor> chosen = dense_if(choice);
   const int32_t* which = chosen ? chosen->const_data_ptr<int32_t>() : nullptr;
-  const int64_t clouds = v.size(0), rows = table.size(0), d = mean ? 4 : 3;
-  Tensor out = torch::stable::new_empty(v, {clouds, choice ? 1 : rows, d, d});
+  const int64_t clouds = v.size(0), rows = table.size(0), d = mean ? 4 : 3, each = matrices_each(signs, choice);
+  Tensor out = torch::stable::new_empty(v, {clouds, each, d, d});
   for_dtype(v, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const SignedShape<T> shape{clouds, rows, table.const_data_ptr<T>(), which, mean.has_value(), T(corner)};
+    const SignedShape<T> shape{clouds, rows, each, table.const_data_ptr<T>(), which, mean.has_value(), T(corner)};
     PrincipalAxesOf<T>::signed_axes(shape, c.const_data_ptr<T>(), v.const_data_ptr<T>(), out.mutable_data_ptr<T>(),
                                     here.stream);
   });
@@ -112,8 +112,9 @@ Tensor signed_axes(const Tensor& vectors, const std::optional<Tensor>& mean, con
 }
 
 std::tuple<Tensor, Tensor> signed_axes_vjp(const Tensor& grad, const Tensor& signs, const std::optional<Tensor>& choice) {
-  const bool affine = is_affine(grad, choice ? 1 : signs.size(0));
   check_signs(grad, signs, choice);
+  const int64_t each = matrices_each(signs, choice);
+  const bool affine = is_affine(grad, each);
   check_same_device(grad, signs, "signs");
   if (choice) check_same_device(grad, *choice, "choice");
   const Here here(grad);
@@ -125,7 +126,7 @@ std::tuple<Tensor, Tensor> signed_axes_vjp(const Tensor& grad, const Tensor& sig
   Tensor mean = torch::stable::new_empty(g, {affine ? clouds : 0, 3});
   for_dtype(g, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const SignedShape<T> shape{clouds, table.size(0), table.const_data_ptr<T>(), which, affine, T(0)};
+    const SignedShape<T> shape{clouds, table.size(0), each, table.const_data_ptr<T>(), which, affine, T(0)};
     PrincipalAxesOf<T>::signed_axes_vjp(shape, g.const_data_ptr<T>(), mean.mutable_data_ptr<T>(),
                                         vectors.mutable_data_ptr<T>(), here.stream);
   });

@@ -52,8 +52,13 @@ inline void check_signs(const Tensor& first, const Tensor& signs, const std::opt
   check_same_dtype(first, signs, "signs and what they apply to");
   STD_TORCH_CHECK(signs.dim() == 2 && signs.size(1) == 3, "signs must have shape [F, 3]");
   if (!choice) return;
-  STD_TORCH_CHECK(choice->scalar_type() == ScalarType::Int && choice->dim() == 1 && choice->size(0) == first.size(0),
-                  "choice must be int32 and have shape [B]");
+  STD_TORCH_CHECK(choice->scalar_type() == ScalarType::Int && choice->dim() == 2 && choice->size(0) == first.size(0),
+                  "choice must be int32 and have shape [B, F]");
+}
+
+// How many matrices a cloud has.
+inline int64_t matrices_each(const Tensor& signs, const std::optional<Tensor>& choice) {
+  return choice ? choice->size(1) : signs.size(0);
 }
 
 inline void check_mean(const Tensor& vectors, const std::optional<Tensor>& mean) {
@@ -63,9 +68,9 @@ inline void check_mean(const Tensor& vectors, const std::optional<Tensor>& mean)
 }
 
 // On a CPU only: the numbers of a choice are not known to who calls a GPU.
-inline void check_choice(const int32_t* choice, int64_t clouds, int64_t rows) {
+inline void check_choice(const int32_t* choice, int64_t count, int64_t rows) {
   bool within = true;
-  for (int64_t i = 0; choice && i < clouds; ++i) within &= 0 <= choice[i] && choice[i] < rows;
+  for (int64_t i = 0; choice && i < count; ++i) within &= 0 <= choice[i] && choice[i] < rows;
   STD_TORCH_CHECK(within, "choice is outside the table of signs");
 }
 

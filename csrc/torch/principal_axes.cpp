@@ -109,17 +109,17 @@ Tensor signed_axes(const Tensor& vectors, const std::optional<Tensor>& mean, con
   const Tensor v = dense(vectors), table = dense(signs), c = mean ? dense(*mean) : table;
   const std::optional<Tensor> chosen = dense_if(choice);
   const int32_t* which = chosen ? chosen->const_data_ptr<int32_t>() : nullptr;
-  const int64_t clouds = v.size(0), rows = table.size(0), d = mean ? 4 : 3;
-  check_choice(which, clouds, rows);
-  Tensor out = torch::stable::new_empty(v, {clouds, choice ? 1 : rows, d, d});
+  const int64_t clouds = v.size(0), rows = table.size(0), d = mean ? 4 : 3, each = matrices_each(signs, choice);
+  check_choice(which, clouds * each, rows);
+  Tensor out = torch::stable::new_empty(v, {clouds, each, d, d});
   for_dtype(v, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const SignedShape<T> shape{clouds, rows, table.const_data_ptr<T>(), which, mean.has_value(), T(corner)};
+    const SignedShape<T> shape{clouds, rows, each, table.const_data_ptr<T>(), which, mean.has_value(), T(corner)};
     const auto& kernels = principal_axes_of<T>();
     const T *vp = v.const_data_ptr<T>(), *cp = c.const_data_ptr<T>();
     T* o = out.mutable_data_ptr<T>();
     on_large_pages(o, out.numel());
-    torch::stable::parallel_for(0, clouds, 1 + 32768 / (9 + d * d * shape.each()), [&](int64_t begin, int64_t end) {
+    torch::stable::parallel_for(0, clouds, 1 + 32768 / (9 + d * d * shape.each), [&](int64_t begin, int64_t end) {
       kernels.signed_axes(shape, cp, vp, o, begin, end);
     });
   });
@@ -127,22 +127,23 @@ Tensor signed_axes(const Tensor& vectors, const std::optional<Tensor>& mean, con
 }
 
 std::tuple<Tensor, Tensor> signed_axes_vjp(const Tensor& grad, const Tensor& signs, const std::optional<Tensor>& choice) {
-  const bool affine = is_affine(grad, choice ? 1 : signs.size(0));
   check_signs(grad, signs, choice);
+  const int64_t each = matrices_each(signs, choice);
+  const bool affine = is_affine(grad, each);
   const Tensor g = dense(grad), table = dense(signs);
   const std::optional<Tensor> chosen = dense_if(choice);
   const int32_t* which = chosen ? chosen->const_data_ptr<int32_t>() : nullptr;
   const int64_t clouds = g.size(0), rows = table.size(0);
-  check_choice(which, clouds, rows);
+  check_choice(which, clouds * each, rows);
   Tensor vectors = torch::stable::new_empty(g, {clouds, 3, 3});
   Tensor mean = torch::stable::new_empty(g, {affine ? clouds : 0, 3});
   for_dtype(g, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const SignedShape<T> shape{clouds, rows, table.const_data_ptr<T>(), which, affine, T(0)};
+    const SignedShape<T> shape{clouds, rows, each, table.const_data_ptr<T>(), which, affine, T(0)};
     const auto& kernels = principal_axes_of<T>();
     const T* gp = g.const_data_ptr<T>();
     T *v = vectors.mutable_data_ptr<T>(), *m = mean.mutable_data_ptr<T>();
-    torch::stable::parallel_for(0, clouds, 1 + 32768 / (9 + 16 * shape.each()), [&](int64_t begin, int64_t end) {
+    torch::stable::parallel_for(0, clouds, 1 + 32768 / (9 + 16 * shape.each), [&](int64_t begin, int64_t end) {
       kernels.signed_axes_vjp(shape, gp, m, v, begin, end);
     });
   });

@@ -23,6 +23,8 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import MatrixGroup, parse_group
 from equitools.nn import VNBlock, VNCrossProduct, VNDropout, VNLinear, VNMaxPool, VNMeanPool
+from equitools.ops.eigh3 import eigh3
+from equitools.ops.point_sets import gather_points, k_nearest
 from equitools.ops.precision import full_precision
 
 __all__ = ["VNDeepSets", "VNInvariantHead", "VNPointNet"]
@@ -45,6 +47,7 @@ class _VNNetwork(torch.nn.Module):
         norm: bool,
         radial: int,
         moments: int,
+        principal: bool,
     ) -> None:
         super().__init__()
         self.group = parse_group(group)
@@ -53,11 +56,14 @@ class _VNNetwork(torch.nn.Module):
         if min(features, vectors, moments) < 0 or radial < 1:
             raise ConfigError("The numbers of features, vectors and moments are at least 0, that of radial factors 1.")
         self.outputs, self.hidden, self.features, self.vectors = outputs, hidden, features, vectors
-        self.norm, self.moments = norm, moments
+        self.norm, self.moments, self.principal = norm, moments, principal
+        axes = self.group.n if principal else 0
         self.factors = torch.nn.Sequential(
-            torch.nn.Linear(1 + moments + features, 2 * hidden), torch.nn.SiLU(), torch.nn.Linear(2 * hidden, radial)
+            torch.nn.Linear(1 + 2 * moments + 2 * axes + features, 2 * hidden),
+            torch.nn.SiLU(),
+            torch.nn.Linear(2 * hidden, radial),
         )
-        self.channels = radial * (1 + moments) + vectors
+        self.channels = radial * (1 + moments + axes) + vectors
         self.pool: VNMaxPool | VNMeanPool = VNMaxPool(hidden) if pool == "max" else VNMeanPool()
         self.dropout = VNDropout(dropout)
         self.last = VNLinear(hidden, outputs)
@@ -91,11 +97,19 @@ class _VNNetwork(torch.nn.Module):
             scale = (square * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
         scale = scale.clamp(min=torch.finfo(square.dtype).tiny)
         # M x, M² x, ... with the second moments M over their trace's share
-        images = [points]
+        images, power, traces = [points], None, []
         moment = points.mT @ points / (scale * self._count(points, mask)) * self.group.n
         for _ in range(self.moments):
             images.append(images[-1] @ moment)
-        invariants = torch.cat([(points * image).sum(-1, keepdim=True) / scale for image in images], -1)
+            power = moment if power is None else power @ moment
+            traces.append((power @ moment).diagonal(dim1=1, dim2=2).mean(-1).view(-1, 1, 1).expand_as(square))
+        if self.principal:
+            # the compiled eigenvectors have finite derivatives where two values coincide, too
+            values, axes = eigh3(moment) if self.group.n == 3 else torch.linalg.eigh(moment)
+            along = points @ axes  # [B, N, d]: components, whose signs are open
+            images += list((along.unsqueeze(2) * axes.unsqueeze(1)).unbind(-1))  # each times its axis: not open
+            traces += list(values.unsqueeze(1).expand_as(points).split(1, -1))
+        invariants = torch.cat([*((points * image).sum(-1, keepdim=True) / scale for image in images), *traces], -1)
         if features is not None:
             invariants = torch.cat([invariants, features], -1)
         factors = self.factors(invariants).unsqueeze(-1)
@@ -138,7 +152,11 @@ class VNDeepSets(_VNNetwork):
         norm: Whether layers have a `VNBatchNorm`. Without it the output is proportional to the input's size.
         radial: Functions of a point's invariants that multiply its vector.
         moments: How often the matrix M of the cloud's second moments is applied: M x, M² x, … are further vectors of a
-            point x, and their scalar products with it further invariants.
+            point x, and their scalar products with it and the traces of powers of M further invariants. Polynomials in
+            M single out principal axes, the long one of a cylinder, say.
+        principal: The components of a point along the cloud's principal axes are further vectors, exactly along these
+            axes and free of their signs; the moments along them are further invariants. They jump where two moments
+            are equal.
 
     Properties:
         equivariance: forward(x Rᵀ) = forward(x) Rᵀ for rotations and reflections.
@@ -160,8 +178,9 @@ class VNDeepSets(_VNNetwork):
         norm: bool = True,
         radial: int = 8,
         moments: int = 0,
+        principal: bool = False,
     ) -> None:
-        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments)
+        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments, principal)
         sizes = [self.channels] + [hidden] * layers
         if layers < 1:
             raise ConfigError(f"At least one layer is needed, not {layers!r}.")
@@ -213,7 +232,11 @@ class VNPointNet(_VNNetwork):
         norm: Whether blocks have a `VNBatchNorm`.
         radial: Functions of a point's invariants that multiply its vector.
         moments: How often the matrix M of the cloud's second moments is applied: M x, M² x, … are further vectors of a
-            point x, and their scalar products with it further invariants.
+            point x, and their scalar products with it and the traces of powers of M further invariants. Polynomials in
+            M single out principal axes, the long one of a cylinder, say.
+        principal: The components of a point along the cloud's principal axes are further vectors, exactly along these
+            axes and free of their signs; the moments along them are further invariants. They jump where two moments
+            are equal.
         cross: Whether there are cross products; ``None``: where the group allows them.
 
     Raises:
@@ -240,9 +263,10 @@ class VNPointNet(_VNNetwork):
         norm: bool = True,
         radial: int = 8,
         moments: int = 0,
+        principal: bool = False,
         cross: bool | None = None,
     ) -> None:
-        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments)
+        super().__init__(outputs, group, hidden, features, vectors, pool, dropout, norm, radial, moments, principal)
         rotations = self.group.n == 3 and not self.group.reflections
         if cross and not rotations:
             raise ConfigError(
@@ -283,37 +307,14 @@ class VNPointNet(_VNNetwork):
 
     def _neighbourhoods(self, points: Tensor, mask: Tensor | None) -> Tensor:
         """Average of the edges' vectors of each point, ``[B, N, hidden, d]``."""
-        index, real = _nearest_neighbours(points, self.neighbours, mask)
-        batch = torch.arange(len(points), device=points.device).view(-1, 1, 1)
-        other, own = points[batch, index], points.unsqueeze(2).expand(-1, -1, index.shape[2], -1)
+        found = k_nearest(points, points, self.neighbours + 1, mask)
+        index = found.indices[..., 1:]  # the first is the point itself
+        real = None if mask is None else found.mask[..., 1:] & mask.unsqueeze(-1)
+        other, own = gather_points(points, index), points.unsqueeze(2).expand(-1, -1, index.shape[2], -1)
         edges = torch.stack([other - own, own], -2)
         if self.cross is not None:
             edges = torch.cat([edges, self.cross(edges)], -2)
         return self.mean(self.edge(edges, real), real)
-
-
-def _nearest_neighbours(points: Tensor, count: int, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Return the nearest other points of each point.
-
-    Args:
-        points: ``[B, N, d]``.
-        count: How many, at most N − 1.
-        mask: Real points ``[B, N]``.
-
-    Returns:
-        Indices ``[B, N, k]``, and which of them are real points of a real point, bool ``[B, N, k]`` (``None`` without a
-        mask).
-    """
-    size = points.shape[1]
-    count = min(count, max(0, size - 1))
-    with torch.no_grad():
-        # the differences themselves: |x|² + |y|² − 2 x·y loses digits, and with them the invariance of the choice
-        distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-        distance = distance + torch.diag(distance.new_full((size,), torch.inf))
-        if mask is not None:
-            distance = distance.masked_fill(~mask.unsqueeze(1), torch.inf)
-        near, index = distance.topk(count, -1, largest=False)
-    return index, None if mask is None else near.isfinite() & mask.unsqueeze(-1)
 
 
 class VNInvariantHead(torch.nn.Module):

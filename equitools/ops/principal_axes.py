@@ -15,6 +15,7 @@ from torch import Tensor
 from equitools.errors import ShapeError
 from equitools.ops import backend
 from equitools.ops.eigh3 import eigh3_reference, matrix_vjp
+from equitools.ops.folded_vmap import register_folded_vmap
 from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.precision import full_precision
 
@@ -129,7 +130,7 @@ def signed_axes_reference(
     Returns:
         As `signed_axes`.
     """
-    table = signs.unsqueeze(0) if choice is None else signs[choice.long()].unsqueeze(1)
+    table = signs.unsqueeze(0) if choice is None else signs[choice.long()]
     out = vectors.unsqueeze(1) * table.unsqueeze(2)
     if mean is None:
         return out
@@ -201,6 +202,8 @@ def _register_axes() -> None:
     library.register_fake(f"{name}_vjp", lambda points, *_: points.new_empty(points.shape))
     library.register_autograd(name, backward, setup_context=save)
     library.register_autograd(f"{name}_vjp", vjp_backward, setup_context=save_vjp)
+    register_folded_vmap(name)
+    register_folded_vmap(f"{name}_vjp")
 
 
 def _register_signed() -> None:
@@ -224,7 +227,7 @@ def _register_signed() -> None:
 
     def fake(vectors: Tensor, mean: Tensor | None, signs: Tensor, choice: Tensor | None, _: float) -> Tensor:
         d = 3 if mean is None else 4
-        return vectors.new_empty((vectors.shape[0], signs.shape[0] if choice is None else 1, d, d))
+        return vectors.new_empty((vectors.shape[0], signs.shape[0] if choice is None else choice.shape[1], d, d))
 
     def fake_vjp(grad: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
         rows = grad.shape[0]
@@ -234,6 +237,8 @@ def _register_signed() -> None:
     library.register_fake(f"{name}_vjp", fake_vjp)
     library.register_autograd(name, backward, setup_context=save)
     library.register_autograd(f"{name}_vjp", vjp_backward, setup_context=save_vjp)
+    register_folded_vmap(name, constants=[2])
+    register_folded_vmap(f"{name}_vjp", constants=[1])
 
 
 if backend.extension_loaded():
@@ -317,10 +322,10 @@ def signed_axes(vectors: Tensor, signs: Tensor, mean: Tensor | None = None, choi
         vectors: The axes as columns, ``[B, 3, 3]``.
         signs: A table of factors ``[F, 3]``, constants.
         mean: Translations ``[B, 3]``; None: matrices stay 3×3.
-        choice: Which row of the table each matrix takes, int32 ``[B]``; None: each takes all of them.
+        choice: Which rows of the table each cloud takes, int32 ``[B, F]``; None: each takes all of them.
 
     Returns:
-        ``[B, F, 3, 3]``, or ``[B, F, 4, 4]`` with the translation in the last column; F is 1 with a choice.
+        ``[B, F, 3, 3]``, or ``[B, F, 4, 4]`` with the translation in the last column.
 
     Raises:
         ShapeError: A wrong shape.
@@ -330,10 +335,14 @@ def signed_axes(vectors: Tensor, signs: Tensor, mean: Tensor | None = None, choi
     """
     rows = vectors.shape[0] if vectors.dim() else 0
     fits = vectors.shape == (rows, 3, 3) and signs.dim() == 2 and signs.shape[1] == 3
-    fits = fits and (mean is None or mean.shape == (rows, 3)) and (choice is None or choice.shape == (rows,))
+    fits = (
+        fits
+        and (mean is None or mean.shape == (rows, 3))
+        and (choice is None or (choice.dim() == 2 and choice.shape[0] == rows))
+    )
     if not fits:
         shapes = [list(t.shape) for t in (vectors, signs, mean, choice) if t is not None]
-        raise ShapeError(f"signed_axes: needs [B, 3, 3], [F, 3] and, where given, [B, 3] and [B], but got {shapes}.")
+        raise ShapeError(f"signed_axes: needs [B, 3, 3], [F, 3] and, where given, [B, 3] and [B, F], but got {shapes}.")
     if backend.choose("signed_axes", vectors) == "reference":
         return signed_axes_reference(vectors, signs, mean, choice)
     return torch.ops.equitools.signed_axes(vectors, mean, signs, choice, 1.0)

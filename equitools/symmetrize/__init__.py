@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from equitools.symmetrize.completion import rotation_design
+from equitools.symmetrize.degenerate import Degeneracy, degeneracy
 from equitools.symmetrize.frame_set import Frames
-from equitools.symmetrize.frames import Degeneracy, canonicalize, degeneracy, frames
+from equitools.symmetrize.frames import canonicalize, frames
 from equitools.symmetrize.gram_schmidt import gram_schmidt, vectors_needed
 from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
 from equitools.symmetrize.group_average import GroupAverage, symmetric_group
@@ -17,8 +18,9 @@ from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.prior import identity_metric, identity_prior
 from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.representations import Representation, act, fold, inverse, parse_representation, unfold
+from equitools.symmetrize.symmetrized import Symmetrized
 from equitools.symmetrize.weighted_frames import weighted_frames
-from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage, Symmetrized
+from equitools.symmetrize.wrappers import Canonicalize, FrameAverage, StochasticFrameAverage
 
 __all__ = [
     "Canonicalize",

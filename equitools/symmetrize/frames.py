@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from equitools.errors import ConfigError, DegenerateFrameError, ShapeError, nearest
+from equitools.errors import ConfigError, nearest
 from equitools.groups import Lorentz, MatrixGroup, parse_group
-from equitools.symmetrize.frame_set import Frames, check_cloud, default_threshold, pad_frames
+from equitools.ops import ExaminedAxes
+from equitools.symmetrize.degenerate import centroid, check_finite, raise_if, repeated_moments
+from equitools.symmetrize.frame_set import Frames, check_cloud, pad_frames
 from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
 from equitools.symmetrize.lorentz_frames import lorentz_frames
 from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
+from equitools.symmetrize.spatial_frames import spatial_frames
 from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
 
-__all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "Degeneracy", "canonicalize", "degeneracy", "frames"]
+__all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "canonicalize", "frames"]
 
 MODES = ("full", "sample", "canonical", "weighted")
 SYMMETRIC = "S_n"
 DEGENERATE = ("raise", "average", "weighted")
-
-
-class Degeneracy(NamedTuple):
-    """In which way clouds are degenerate.
-
-    Attributes:
-        rank: How many principal axes have an extent, ``[B]``: 0 a single point, 1 a line, 2 planar, 3 a cloud in space.
-        repeated: Whether eigenvalues k and k + 1 of the second moments coincide, ``[B, d−1]``: for d = 3 both for a
-            spherical top (and a point), one for a symmetric top (and a line).
-    """
-
-    rank: Tensor
-    repeated: Tensor
 
 
 def frames(
@@ -98,8 +88,8 @@ def frames(
         weights_add_up: to 1 for each cloud.
         permutation_invariance: the order of the points does not matter, up to the order of the frames.
         continuity: averages of invariants over weighted frames are continuous, also at symmetric, planar and linear
-            clouds; equivariant ones are where no rotation leaves the cloud as it is, and elsewhere have the jump that
-            projecting on what the stabiliser fixes makes.
+            clouds; vectors and tensors are, but at linear clouds and single points, where projecting on what their
+            rotations keep makes the rest jump.
 
     Source:
         O. Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022 (section 3, E(d) and
@@ -142,40 +132,39 @@ def frames(
         )
     options: dict[str, Any] = {"reflections": group.reflections, "degree": degree, "threshold": threshold}
     if mode == "weighted":
-        centre, floor = _centre(x, mask, group.euclidean)
-        _check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
+        centre, floor = centroid(x, mask, group.euclidean)
+        check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
         elements, weights = weighted_frames(
             x - centre[:, None], mask, sparsity=sparsity, gaps=gaps, floor=floor, **options
         )
         elements, weights = _only_used(elements, weights)
         return Frames(_affine(elements, centre, group), weights)
-    axes = principal_axes_of(x, mask, group.euclidean)
-    _check_finite(axes.values)
-    bad = _repeated(axes, x, mask, threshold).any(-1)
-    if degenerate == "raise":
-        _raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
-    if x.requires_grad and bool(bad.any()):
-        axes = _without_gradient(axes, x, mask, bad, group.euclidean)
-    table = sign_table(group.n, group.reflections).to(x)
-    elements = axes.vectors.unsqueeze(1) * table.unsqueeze(1)
-    chosen = None
-    if mode == "canonical":
-        chosen = moment_signs(x, mask, axes, group.reflections, threshold)
+    canonical = mode == "canonical"
+    axes: PrincipalAxes | ExaminedAxes
+    bad: Tensor | None
+    if group.n == 3:
+        axes, bad, elements, weights = spatial_frames(x, mask, group, canonical=canonical, threshold=threshold)
+        complete = bad is None
+    else:
+        axes, bad, elements, weights = _principal_frames(x, mask, group, canonical, threshold)
+        complete = False
+    if bad is not None:
+        check_finite(axes.values)
         if degenerate == "raise":
-            _raise_if(chosen.sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
-    weights = x.new_full((x.shape[0], len(table)), 1 / len(table))
-    if chosen is not None:
-        weights = chosen.to(x.dtype)
-        weights = weights / weights.sum(1, keepdim=True)
-    if bool(bad.any()):
+            raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
+    if canonical and degenerate == "raise" and weights.shape[1] > 1:
+        raise_if((weights > 0).sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
+    if complete:
+        return Frames(*_draw(elements, weights, samples, generator)) if mode == "sample" else Frames(elements, weights)
+    if bad is not None and bool(bad.any()):
         rows = bad.nonzero().flatten()
         part, part_mask = x[rows] - axes.mean[rows, None], None if mask is None else mask[rows]
-        floor = None if not group.euclidean else _centre(x[rows], part_mask, True)[1]
+        floor = None if not group.euclidean else centroid(x[rows], part_mask, True)[1]
         other = gram_schmidt_frames(
             part, part_mask, sparsity=sparsity if degenerate == "weighted" else None, floor=floor, **options
         )
         elements, weights = _replace(elements, weights, rows, *other)
-    if mode == "canonical":
+    if canonical:
         elements, weights = _only_used(elements, weights)
     if mode == "sample":
         elements, weights = _draw(elements, weights, samples, generator)
@@ -205,36 +194,6 @@ def canonicalize(
     return frames(x, group, mask, "canonical", degenerate="raise", threshold=threshold).elements[:, 0]
 
 
-def degeneracy(
-    x: Tensor, mask: Tensor | None = None, *, centred: bool = True, threshold: float | None = None
-) -> Degeneracy:
-    """Say in which way clouds are degenerate.
-
-    Args:
-        x: Clouds ``[B, N, d]``.
-        mask: Real points ``[B, N]``.
-        centred: About the centroid (E, SE) or about the origin (O, SO).
-        threshold: Relative extents (lengths) and relative gaps of eigenvalues below this count as zero.
-
-    Returns:
-        `Degeneracy`.
-
-    Raises:
-        ShapeError: A wrong shape, a wholly masked cloud, coordinates that are not finite.
-    """
-    check_cloud(x, mask)
-    threshold = default_threshold(x.dtype) if threshold is None else threshold
-    axes = principal_axes_of(x.detach(), mask, centred)
-    _check_finite(axes.values)
-    _, floor = _centre(x.detach(), mask, centred)
-    floor = x.new_zeros(x.shape[0]) if floor is None else floor
-    extent = axes.values.clamp_min(0).sqrt()
-    # rounding of the matrix alone gives an extent of √eps, so that a smaller one cannot be told from none
-    least = max(threshold, 4 * torch.finfo(x.dtype).eps ** 0.5)
-    thin = extent <= torch.maximum(least * extent[:, -1], floor)[:, None]
-    return Degeneracy((~thin).sum(-1), _repeated(axes, x, mask, threshold))
-
-
 def _of_graphs(
     adjacency: Tensor, mask: Tensor | None, mode: str, degenerate: str, samples: int, generator: torch.Generator | None
 ) -> Frames:
@@ -246,57 +205,38 @@ def _of_graphs(
     drawn = "full" if degenerate == "raise" else mode
     found = permutation_frames(adjacency, mask, drawn, refine=True, samples=samples, generator=generator)
     if degenerate == "raise":
-        _raise_if((found.weights > 0).sum(1) > 1, "automorphisms", "the numbering of its nodes is not unique")
+        raise_if((found.weights > 0).sum(1) > 1, "automorphisms", "the numbering of its nodes is not unique")
     return found
 
 
-def _check_finite(values: Tensor) -> None:
-    bad = ~torch.isfinite(values.detach()).flatten(1).all(1)
-    if bool(bad.any()):
-        which = bad.nonzero().flatten()[:8].tolist()
-        raise ShapeError(f"Coordinates are not finite (NaN or infinite), or overflow, in cloud {which}.")
-
-
-def _centre(x: Tensor, mask: Tensor | None, euclidean: bool) -> tuple[Tensor, Tensor | None]:
-    """Centroids ``[B, d]`` (zero if not Euclidean), and the lengths ``[B]`` that are only their rounding."""
-    if not euclidean:
-        return x.new_zeros(x.shape[0], x.shape[-1]), None
-    if mask is None:
-        mean = x.mean(1)
-    else:
-        mean = x.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1) / mask.sum(1, keepdim=True)
-    return mean, 16 * torch.finfo(x.dtype).eps * mean.detach().norm(dim=-1)
-
-
-def _repeated(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, threshold: float | None) -> Tensor:
-    threshold = default_threshold(x.dtype) if threshold is None else threshold
-    values = axes.values.detach()
-    count = x.shape[1] if mask is None else mask.sum(1, keepdim=True)
-    # the second moments of a single point far from the origin are the rounding of its centroid
-    rounding = count * (16 * torch.finfo(x.dtype).eps * axes.mean.detach().norm(dim=-1, keepdim=True)).square()
-    return values.diff(dim=-1) <= torch.maximum(threshold * values[:, -1:], rounding)
+def _principal_frames(
+    x: Tensor, mask: Tensor | None, group: MatrixGroup, canonical: bool, threshold: float | None
+) -> tuple[PrincipalAxes, Tensor, Tensor, Tensor]:
+    """Return axes, which clouds are degenerate, elements without translations, and weights, in any dimension."""
+    axes = principal_axes_of(x, mask, group.euclidean)
+    check_finite(axes.values)
+    bad = repeated_moments(axes, x, mask, threshold).any(-1)
+    if x.requires_grad and bool(bad.any()):
+        axes = _without_gradient(axes, x, mask, bad, group.euclidean)
+    table = sign_table(group.n, group.reflections).to(x)
+    elements = axes.vectors.unsqueeze(1) * table.unsqueeze(1)
+    weights = x.new_full((x.shape[0], len(table)), 1 / len(table))
+    if canonical:
+        weights = moment_signs(x, mask, axes, group.reflections, threshold).to(x.dtype)
+        weights = weights / weights.sum(1, keepdim=True)
+    return axes, bad, elements, weights
 
 
 def _without_gradient(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, bad: Tensor, centred: bool) -> PrincipalAxes:
     """Take the principal axes of some clouds as constants: their derivative is infinite, and nobody needs it."""
     good = (~bad).nonzero().flatten()
     again = principal_axes_of(x[good], None if mask is None else mask[good], centred)
-    mean = _centre(x, mask, centred)[0]
+    mean = centroid(x, mask, centred)[0]
     return PrincipalAxes(
         mean,
         axes.values.detach().index_copy(0, good, again.values),
         axes.vectors.detach().index_copy(0, good, again.vectors),
     )
-
-
-def _raise_if(bad: Tensor, what: str, hence: str) -> None:
-    if bool(bad.any()):
-        which = bad.nonzero().flatten().tolist()
-        raise DegenerateFrameError(
-            f"Cloud {which[:8]}{' …' if len(which) > 8 else ''} of {len(bad)} has {what}: {hence}. "
-            "degenerate='average' averages over its symmetry, degenerate='weighted' takes weighted frames, "
-            "mode='weighted' does so for all clouds and is continuous."
-        )
 
 
 def _affine(elements: Tensor, centre: Tensor, group: MatrixGroup) -> Tensor:

@@ -16,7 +16,7 @@ from equitools.groups import SO, MatrixGroup, O, finite_group, multiplication_ta
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.orbit_symmetrize import Estimate
 from equitools.symmetrize.quadrature import rotation_quadrature
-from equitools.symmetrize.wrappers import Inputs, Outputs, Symmetrized
+from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
 
 __all__ = ["GroupAverage", "symmetric_group"]
 

@@ -24,7 +24,7 @@ from equitools.ops.top_eigenpairs import top_eigenpairs
 from equitools.symmetrize.frame_set import Frames, check_cloud, default_threshold
 from equitools.symmetrize.frames import DEGENERATE, MODES, frames
 from equitools.symmetrize.representations import Representation
-from equitools.symmetrize.wrappers import Inputs, Outputs, Symmetrized
+from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
 
 __all__ = ["Scaling", "TinvNet", "mds_coordinates"]
 

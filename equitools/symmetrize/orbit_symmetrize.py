@@ -13,7 +13,7 @@ from equitools.errors import ConfigError, ShapeError, nearest
 from equitools.groups import Lorentz, MatrixGroup, parse_group
 from equitools.symmetrize.orbit import orbit_distance, orbit_project
 from equitools.symmetrize.representations import Representation, act, inverse, unfold
-from equitools.symmetrize.wrappers import Inputs, Outputs, Symmetrized
+from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
 
 __all__ = ["Estimate", "OrbitSymmetrize"]
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from equitools.ops import principal_axes
 from equitools.symmetrize.frame_set import default_threshold
 
 __all__ = ["PrincipalAxes", "moment_signs", "principal_axes_of", "sign_table"]
@@ -30,6 +31,8 @@ class PrincipalAxes(NamedTuple):
 
 def principal_axes_of(x: Tensor, mask: Tensor | None, centred: bool) -> PrincipalAxes:
     """Return the principal axes of clouds ``[B, N, d]`` about their centroid or about the origin."""
+    if x.shape[-1] == 3:
+        return PrincipalAxes(*principal_axes(x, mask, centred))
     weight = None if mask is None else mask.unsqueeze(-1).to(x.dtype)
     if weight is not None:
         x = x.masked_fill(~mask.unsqueeze(-1), 0.0)  # type: ignore[union-attr]

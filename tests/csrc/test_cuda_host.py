@@ -542,7 +542,7 @@ def test_principal_axes_equal_the_cpu(ops, clouds, points, centred, dtype):
 
 
 @pytest.mark.parametrize("affine", [False, True])
-@pytest.mark.parametrize("choice", [None, [1, 0, 1, 1, 0]])
+@pytest.mark.parametrize("choice", [None, [[1, 0], [1, 1], [0, 0], [1, 0], [0, 1]]])
 def test_signed_axes_equal_the_cpu(ops, affine, choice):
     signs = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0]], dtype=torch.float64)
     chosen = None if choice is None else torch.tensor(choice, dtype=torch.int32)

@@ -134,6 +134,17 @@ def test_invariants_of_symmetric_clouds_are_exact(name: str, group: str) -> None
     torch.testing.assert_close(model(parsed.act(h, x)), model(x), atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_principal_axes_of_symmetric_clouds_have_finite_gradients(name: str) -> None:
+    torch.manual_seed(0)
+    pose = GramSchmidtCanonicalizer(VNDeepSets(2, "SE(3)", moments=1, principal=True), "SE(3)").double().eval()
+    x = SYMMETRIC[name].double().requires_grad_()
+    element = pose(x)
+    assert bool(element.isfinite().all())
+    (gradient,) = torch.autograd.grad((element * random(0, 1, 4, 4)).sum(), x)
+    assert bool(gradient.isfinite().all())
+
+
 def test_gradcheck() -> None:
     pose = build("SE(3)", scale="rms")
     x = random(1, 2, 6, 3).requires_grad_()

@@ -41,7 +41,7 @@ def moved(given: Systems) -> tuple[Systems, Tensor, Tensor]:
 
 def make(name: str) -> torch.nn.Module:
     torch.manual_seed(3)
-    return ALL[name]().double()
+    return ALL[name]().double().eval()
 
 
 @pytest.mark.parametrize("number", [3, 5, 8])
@@ -145,7 +145,7 @@ def test_others() -> None:
 
 @pytest.mark.parametrize("features", ["pv", "pvc"])
 def test_canonicalizer_equivariance(features: str) -> None:
-    canonicalizer, given = DeepSetsCanonicalizer(features=features).double(), systems()
+    canonicalizer, given = DeepSetsCanonicalizer(features=features).double().eval(), systems()
     centred = (given[0] - given[0].mean(1, keepdim=True), *given[1:])
     turned, turn, move = moved(centred)
     elements, weights = canonicalizer(*centred)
@@ -153,6 +153,28 @@ def test_canonicalizer_equivariance(features: str) -> None:
     torch.testing.assert_close(after[:, 0], turn @ elements[:, 0], atol=1e-9, rtol=0)
     torch.testing.assert_close(elements @ elements.mT, torch.eye(3).double().expand_as(elements))
     assert torch.equal(weights, torch.ones(6, 1, dtype=torch.float64))
+
+
+def test_third_vector_next_to_the_plane_of_the_others() -> None:
+    """Gram–Schmidt loses the digits of a third vector that is nearly dependent; its side is all that is needed."""
+    canonicalizer, (loc, vel, charges) = DeepSetsCanonicalizer(features="pv").eval(), systems(50)
+    loc[..., 2], vel[..., 2] = 1e-2 * loc[..., 2], 1e-2 * vel[..., 2]
+    loc = loc - loc.mean(1, keepdim=True)
+    single, weights = canonicalizer(loc.float(), vel.float(), charges.float())
+    told = weights[:, 0] == 1
+    assert told.sum() >= 45
+    double = canonicalizer.double()(loc, vel, charges).elements
+    torch.testing.assert_close(single[told, 0].double(), double[told, 0], atol=1e-3, rtol=0)
+
+
+def test_element_is_that_of_gram_and_schmidt() -> None:
+    canonicalizer, (loc, vel, charges) = DeepSetsCanonicalizer().double().eval(), systems()
+    loc = loc - loc.mean(1, keepdim=True)
+    vectors: list[Tensor] = []
+    canonicalizer.output.register_forward_hook(lambda module, given, out: vectors.append(out))
+    found = canonicalizer(loc, vel, charges).elements[:, 0]
+    q, r = torch.linalg.qr(vectors[0])
+    torch.testing.assert_close(found, q * r.diagonal(dim1=1, dim2=2).sign().unsqueeze(1))
 
 
 def test_positions_alone_say_nothing() -> None:
@@ -177,7 +199,7 @@ def test_systems_in_a_plane() -> None:
     loc.requires_grad_()
     (gradient,) = torch.autograd.grad(network(*given).square().sum(), loc)
     assert gradient.isfinite().all()
-    strict = DeepSetsCanonicalizer(degenerate="raise").double()
+    strict = DeepSetsCanonicalizer(degenerate="raise").double().eval()
     with pytest.raises(DegenerateFrameError, match=r"System \[2\] of 6"):
         strict(loc - loc.mean(1, keepdim=True), vel, charges)
 
@@ -192,11 +214,22 @@ def test_dropout_leaves_out_whole_vectors() -> None:
     assert not (layer.eval()(given, weight) == 0).any()
 
 
+def test_equivariance_of_training() -> None:
+    """With the same vectors left out, a step of training sees turned systems as it does the others."""
+    network, given = CNGNN().double().train(), systems()
+    turned, turn, move = moved(given)
+    torch.manual_seed(1)
+    before, plain = network(*given), network.eval()(*given)
+    torch.manual_seed(1)
+    torch.testing.assert_close(network.train()(*turned), before @ turn.mT + move, atol=1e-9, rtol=0)
+    assert (before - plain).abs().max() > 1e-3
+
+
 def test_wrappers_make_the_plain_network_equivariant() -> None:
     net, given = make("plain"), systems()
     mask = torch.ones(6, 5, dtype=torch.bool)
     mask[1, 4] = False
-    inner = DeepSetsCanonicalizer(features="pv").double()
+    inner = DeepSetsCanonicalizer(features="pv").double().eval()
 
     def canonicalizer(x: Tensor, mask: Tensor | None = None) -> Frames:
         centre = (x * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]

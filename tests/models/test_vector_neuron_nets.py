@@ -21,6 +21,7 @@ NETS: dict[str, Callable[..., Net]] = {
     "point_net": lambda group, **k: VNPointNet(2, group, hidden=6, neighbours=4, **k),
     "point_net_max": lambda group, **k: VNPointNet(2, group, hidden=6, neighbours=4, pool="max", dropout=0.3, **k),
     "deep_sets_moments": lambda group, **k: VNDeepSets(2, group, hidden=6, layers=2, moments=2, **k),
+    "deep_sets_axes": lambda group, **k: VNDeepSets(2, group, hidden=6, layers=2, principal=True, **k),
 }
 
 

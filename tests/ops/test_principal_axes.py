@@ -190,7 +190,7 @@ def test_examined_axes_know_third_moments(backend, points, dtype):
 
 def test_signed_axes_equal_their_definition(backend):
     vectors, mean, signs = random(5, 3, 3), random(5, 3, seed=1), random(4, 3, seed=2)
-    choice = torch.tensor([3, 0, 1, 1, 2], dtype=torch.int32)
+    choice = torch.tensor([[3, 0], [1, 1], [2, 3], [0, 2], [2, 1]], dtype=torch.int32)
     with use_backend(backend):
         plain, moved = signed_axes(vectors, signs), signed_axes(vectors, signs, mean)
         one, chosen = signed_axes(vectors, signs, choice=choice), signed_axes(vectors, signs, mean, choice)
@@ -200,11 +200,11 @@ def test_signed_axes_equal_their_definition(backend):
     assert torch.equal(moved[..., :3, 3], mean.unsqueeze(1).expand(-1, 4, -1))
     assert torch.equal(moved[..., 3, :], torch.tensor([0.0, 0, 0, 1], dtype=torch.float64).expand(5, 4, 4))
     rows = torch.arange(5)
-    assert torch.equal(one[:, 0], plain[rows, choice.long()])
-    assert torch.equal(chosen[:, 0], moved[rows, choice.long()])
+    assert torch.equal(one, plain[rows[:, None], choice.long()])
+    assert torch.equal(chosen, moved[rows[:, None], choice.long()])
 
 
-@pytest.mark.parametrize("choice", [None, [1, 0, 1]])
+@pytest.mark.parametrize("choice", [None, [[1, 1], [0, 1], [1, 0]]])
 def test_signed_axes_gradients(backend, choice):
     vectors, mean = random(3, 3, 3).requires_grad_(), random(3, 3, seed=1).requires_grad_()
     signs = torch.tensor([[1.0, 1, 1], [1, -1, -1]], dtype=torch.float64)
@@ -241,7 +241,7 @@ def test_bad_input(backend):
             signed_axes(random(2, 3, 3), random(4, 2))
         if backend == "cpu":
             with pytest.raises(RuntimeError, match="outside the table"):
-                signed_axes(random(1, 3, 3), random(4, 3), choice=torch.tensor([4], dtype=torch.int32))
+                signed_axes(random(1, 3, 3), random(4, 3), choice=torch.tensor([[4]], dtype=torch.int32))
 
 
 def test_compiles_to_one_graph(backend):
@@ -251,3 +251,20 @@ def test_compiles_to_one_graph(backend):
     )
     with use_backend(backend):
         torch.testing.assert_close(compiled(x), signed_axes(principal_axes(x)[2], signs).abs().sum())
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_batched_gradients(backend, order):
+    """As torch.autograd.functional.jacobian(vectorize=True) asks for them."""
+    x, signs = cloud(2, 5).requires_grad_(), torch.tensor([[1.0, -1, -1], [1, 1, 1]], dtype=torch.float64)
+    mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    with use_backend(backend):
+        mean, values, vectors = principal_axes(x, mask)
+        out = (signed_axes(vectors, signs, mean) * values.sum()).flatten()
+        if order == 2:
+            (out,) = torch.autograd.grad(out[:7].sum(), x, create_graph=True)
+            out = out.flatten()
+        rows = random(4, len(out), seed=3)
+        (together,) = torch.autograd.grad(out, x, rows, is_grads_batched=True, retain_graph=True)
+        one_by_one = [torch.autograd.grad(out, x, row, retain_graph=True)[0] for row in rows]
+    torch.testing.assert_close(together, torch.stack(one_by_one), rtol=1e-10, atol=1e-10)
