@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -136,6 +138,35 @@ def test_layer_is_the_published_one() -> None:
                     pair = torch.cat([charges[b, i] * charges[b, j], (loc[b, i] - loc[b, j]).square().sum()[None]])
                     total += silu(layer.second(silu(layer.first(torch.cat([h[b, i], h[b, j], pair])))))
             torch.testing.assert_close(found[b, i], h[b, i] + layer.node(torch.cat([h[b, i], total])))
+
+
+def by_hand(network: FAGNN, loc: Tensor, vel: Tensor, charges: Tensor) -> Tensor:
+    """The paper's construction for one system, ``[N, 3]`` each: a loop over the eight frames of each layer."""
+
+    def frames_of(cloud: Tensor) -> list[Tensor]:
+        _, axes = torch.linalg.eigh(cloud.T @ cloud)
+        return [axes * torch.tensor(signs, dtype=cloud.dtype) for signs in itertools.product((1, -1), repeat=3)]
+
+    attributes = pair_attributes(loc, charges)
+    centre, vectors = loc.mean(0), network.vectors
+    x = loc - centre
+    found = frames_of(x)
+    features = [network.embedding(torch.cat([x @ g, vel @ g], -1)) for g in found]
+    for layer in network.layers:
+        features = [layer(h, attributes) for h in features]
+        if layer is not network.layers[-1]:
+            turned = [h.reshape(-1, 3) @ g.T for h, g in zip(features, found, strict=True)]
+            latent = torch.stack(turned).mean(0)
+            latent = latent - latent.mean(0)
+            found = frames_of(latent)
+            features = [(latent @ g).reshape(-1, 3 * vectors) for g in found]
+    return torch.stack([network.decoder(h) @ g.T for h, g in zip(features, found, strict=True)]).mean(0) + centre
+
+
+def test_frame_averaging_is_the_published_one() -> None:
+    network, given = make("fa_paper"), systems(3)
+    wanted = torch.stack([by_hand(network, *one) for one in zip(*given, strict=True)])
+    torch.testing.assert_close(network(*given), wanted, atol=1e-11, rtol=0)
 
 
 def test_others() -> None:
