@@ -21,7 +21,8 @@ EQUIVARIANT = {
     "fa_detached": lambda: FAGNN(4, 3, detach=True),
     "fa_canonical": lambda: FAGNN(2, 2, frame_options={"mode": "canonical"}),
     "cn_paper": CNGNN,
-    "cn_pv": lambda: CNGNN(8, 2, DeepSetsCanonicalizer(4, 2, features="pv")),
+    "cn_small": lambda: CNGNN(8, 2, DeepSetsCanonicalizer(4, 2, features="pv")),
+    "cn_charges": lambda: CNGNN(8, 2, DeepSetsCanonicalizer(features="pvc")),
 }
 ALL = {**EQUIVARIANT, "plain": lambda: ParticleGNN(8, 2)}
 Systems = tuple[Tensor, Tensor, Tensor]
@@ -106,7 +107,7 @@ def test_empty_batch_single_precision_and_strides(name: str) -> None:
     torch.testing.assert_close(single.double(), answer, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["fa", "cn_pv", "plain"])
+@pytest.mark.parametrize("name", ["fa", "cn_small", "plain"])
 def test_gradients(name: str) -> None:
     network, (loc, vel, charges) = make(name), systems(1, 4)
     loc, vel = loc.requires_grad_(), vel.requires_grad_()
@@ -221,7 +222,7 @@ def test_positions_alone_say_nothing() -> None:
 
 def test_systems_in_a_plane() -> None:
     """The vectors of a system that moves in a plane do not span space."""
-    network, (loc, vel, charges) = make("cn_pv"), systems()
+    network, (loc, vel, charges) = make("cn_small"), systems()
     loc[2, :, 2], vel[2, :, 2] = 0.5, 0.0
     given = (loc, vel, charges)
     turned, turn, move = moved(given)
