@@ -84,6 +84,7 @@ bench: bench-kernels
 bench-kernels: setup
 	$(PY) benchmarks/kernels.py
 	$(PY) benchmarks/model_step.py
+	$(PY) benchmarks/frames.py
 	$(PY) benchmarks/gaunt_crossover.py
 	$(PY) benchmarks/gaunt.py
 	$(PY) benchmarks/many_body.py

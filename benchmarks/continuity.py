@@ -110,6 +110,30 @@ def across(call: Callable[[Tensor], Tensor], cloud: Tensor, tries: int) -> float
     return float(values.diff(dim=1).abs().max())
 
 
+def vector_jumps(tries: int) -> dict[str, dict[str, float]]:
+    """By how much a vector of weighted frames differs between a cloud and neighbours `FAR` away from it.
+
+    Returns the difference along the directions that every rotation which leaves the cloud as it is keeps, and the rest:
+    the rest is what cannot be continuous where there are such rotations.
+    """
+    call = FrameAverage(Network((3,)), "SE(3)", outputs="vector", mode="weighted")
+    generator = torch.Generator().manual_seed(4)
+    found = {}
+    for kind in (*AT, "one point"):
+        cloud = degenerate_clouds()[kind]
+        ways = torch.randn(tries, *cloud.shape, generator=generator, dtype=torch.float64)
+        ways = ways / ways.flatten(1).norm(dim=1)[:, None, None]
+        difference = call(cloud + FAR * ways) - call(cloud[None])
+        centred = cloud - cloud.mean(0)
+        # a line keeps its own direction, a point none, everything else here all of them
+        rank = int(torch.linalg.matrix_rank(centred, rtol=1e-6)) if float(centred.abs().max()) > 1e-9 else 0
+        kept = torch.eye(3, dtype=torch.float64) if rank > 1 else torch.linalg.svd(centred).Vh[:rank]
+        along = difference @ kept.mT @ kept if rank else torch.zeros_like(difference)
+        rest = difference - along
+        found[kind] = {"kept": float(along.norm(dim=1).max()), "rest": float(rest.norm(dim=1).max())}
+    return found
+
+
 def equivariance(seed: int = 2) -> dict[str, Any]:
     """The worst error of each deterministic wrapper, over groups, outputs and clouds, relative to the output's RMS."""
     torch.manual_seed(seed)
@@ -168,6 +192,7 @@ def main() -> None:
         result["methods"][name] = {"jumps": row, "across": border, "walk": walk(call, points)}
         worst = max(value["value"] for value in row.values())
         print(f"{name}: largest jump of the value {worst:.1e}, across {max(border.values()):.1e}", flush=True)
+    result["vectors"] = vector_jumps(tries)
     result["equivariance"] = equivariance()
     for mode, errors in result["equivariance"].items():
         print(f"{mode}: equivariance {', '.join(f'{k} {v:.1e}' for k, v in errors.items())}", flush=True)

@@ -20,7 +20,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -264,16 +264,19 @@ def measure(row: str, seed: int, task: ParticleInteraction, protocol: Protocol, 
 def collect(folder: Path, protocol: Protocol) -> dict[str, Any]:
     """Return the result file's content: all trainings that are finished."""
     wanted = json.loads(json.dumps(asdict(protocol)))
+    ever = {"epochs": protocol.epochs}
     rows: dict[str, list[dict[str, Any]]] = {row: [] for row in ROWS}
     for row in ROWS:
         for seed in SEEDS:
             path = folder / f"{row}_{seed}.json"
             found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-            if found is not None and found["protocol"] == wanted:
+            if found is not None and {**found["protocol"], **ever} == wanted:  # a shorter training says so itself
                 rows[row].append(found["run"])
     return {
         "protocol": wanted,
-        "complete": all(len(runs) == len(SEEDS) for runs in rows.values()),
+        "complete": all(
+            [run["curve"][-1][0] for run in runs] == [protocol.epochs] * len(SEEDS) for runs in rows.values()
+        ),
         "rows": {row: runs for row, runs in rows.items() if runs},
     }
 
@@ -284,6 +287,7 @@ def main(measured: Callable[..., dict[str, Any]] = measure) -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--epochs", type=int, help="another number of epochs than 1000; the table says so")
     parser.add_argument("--collect", action="store_true", help="train nothing, write the table of what is finished")
     parser.add_argument("--runs", type=Path, help="where finished trainings lie")
     parser.add_argument("--output", type=Path, help="the result file")
@@ -292,11 +296,12 @@ def main(measured: Callable[..., dict[str, Any]] = measure) -> None:
     protocol = QUICK if arguments.quick else Protocol()
     folder = arguments.runs or ROOT / ".bench" / ("lorentz_quick" if arguments.quick else "lorentz")
     path = arguments.output or (ROOT / ".bench" / "lorentz.json" if arguments.quick else None)
+    given = protocol if arguments.epochs is None else replace(protocol, epochs=arguments.epochs)
     if not arguments.collect:
         task = particle_interaction(protocol.train, protocol.valid, protocol.test, protocol.data_seed)
         for seed in arguments.seeds:
             for row in arguments.rows:
-                measured(row, seed, task, protocol, folder)
+                measured(row, seed, task, given, folder)
     result = collect(folder, protocol)
     print(f"wrote {save('lorentz', command('lorentz.py'), result, path)}")
     plot(result, IMAGES / "lorentz.png" if path is None else path.with_suffix(".png"))

@@ -19,7 +19,7 @@ from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
-from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, lorentz_page, nbody_page
+from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, frames_page, lorentz_page, nbody_page
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
@@ -37,7 +37,9 @@ PARTS = {
     "many_body": (many_body_page.many_body, "many_body"),
     "lorentz": (lorentz_page.lorentz, "lorentz"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
+    "frames": (frames_page.frames, "frames"),
     "continuity": (continuity_page.jumps, "continuity"),
+    "continuity_vectors": (continuity_page.vectors, "continuity"),
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
     "nbody": (nbody_page.page, "nbody"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),

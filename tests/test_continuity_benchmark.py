@@ -28,12 +28,21 @@ def test_weighted_frames_do_not_jump_and_the_controls_do(table):
     assert worst["weighted"] < 1e-6
     assert worst["eigensolver, one pose (control)"] > 1e-2
     assert max(methods["weighted"]["across"].values()) < 1e-4 < 1e-2 < max(methods["full"]["across"].values())
+    rest = {kind: row["rest"] for kind, row in table["result"]["vectors"].items()}
+    # the principal frames of what surrounds a point may average to nothing as well
+    assert {kind for kind, value in rest.items() if value > 1e-3} | {"one point"} == {
+        "linear",
+        "two points",
+        "one point",
+    }
+    assert all(row["kept"] < 1e-4 for row in table["result"]["vectors"].values())
     assert all(error < 1e-9 for row in table["result"]["equivariance"].values() for error in row.values())
 
 
 def test_page(table, tmp_path):
     text = continuity_page.jumps(table)
     assert text.count("\n| ") == len(table["result"]["methods"])
+    assert "the rest" in continuity_page.vectors(table)
     assert "weighted" in continuity_page.equivariance(table)
     assert "no results" in continuity_page.jumps(None)
     continuity_page.picture(table, tmp_path / "walk.png")

@@ -68,12 +68,16 @@ def test_the_table_has_what_the_file_has(task: ParticleInteraction, tmp_path: Pa
     assert not result["complete"]
     assert {row: len(runs) for row, runs in result["rows"].items()} == {"mlp": 2, "orbit": 1}
     assert not lorentz.collect(tmp_path, lorentz.Protocol())["rows"]  # of another protocol
+    longer = lorentz.collect(tmp_path, dataclasses.replace(TINY, epochs=7))  # a shorter training is taken, and shown
+    assert not longer["complete"]
+    assert [run["curve"][-1][0] for run in longer["rows"]["mlp"]] == [2, 2]
     table = {
         "processor": "a", "threads": 1, "versions": {"torch": "2", "equitools": "0"}, "date": "d", "command": "c",
         "result": json.loads(json.dumps(result)),
     }  # fmt: skip
     page = lorentz_page.lorentz(table)
     lines = [line for line in page.splitlines() if line.startswith("| ")]
+    assert lines[1].split("|")[3].strip() == "2"
     assert [line.split("|")[1].strip() for line in lines[1:]] == [
         "perceptron", "orbit distance, 1 sample", "orbit distance, 3 samples",
     ]  # fmt: skip

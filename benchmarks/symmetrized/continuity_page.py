@@ -39,6 +39,24 @@ def jumps(table: Table | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def vectors(table: Table | None) -> str:
+    """Return the table of jumps of a vector output of weighted frames."""
+    if table is None:
+        return NOTHING
+    rows = table["result"]["vectors"]
+    kept, rest = ([_power(row[part]) if row[part] else "0" for row in rows.values()] for part in ("kept", "rest"))
+    lines = [
+        f"| | {' | '.join(rows)} |",
+        f"|---|{'---|' * len(rows)}",
+        f"| along directions that the cloud's rotations keep | {' | '.join(kept)} |",
+        f"| the rest | {' | '.join(rest)} |",
+        "",
+        f"Largest difference of a vector between the cloud and {table['result']['tries']} neighbours "
+        f"{_power(table['result']['far'])} away from it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def equivariance(table: Table | None) -> str:
     """Return the table of equivariance errors."""
     if table is None:

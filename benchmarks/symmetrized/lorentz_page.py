@@ -46,16 +46,19 @@ def lorentz(table: dict[str, Any] | None) -> str:
     if table is None:
         return NOTHING
     lines = [
-        "| network | seeds | test MSE | of transformed events | largest change of a prediction | CPU minutes |",
-        "|---|---|---|---|---|---|",
+        "| network | seeds | epochs | test MSE | of transformed events | largest change | CPU minutes |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row, runs in table["result"]["rows"].items():
         minutes = number(statistics.mean(run["cpu_seconds"] for run in runs) / 60)
+        epochs = ", ".join(sorted({str(run["curve"][-1][0]) for run in runs}))
         for k, (name, _) in enumerate(tests(row, runs[0])):
             found = [tests(row, run)[k][1] for run in runs]
             plain, moved = (_spread([test[key] for test in found]) for key in ("plain", "transformed"))
             change = max(test["invariance_error"] for test in found)
-            lines.append(f"| {name} | {len(runs)} | {plain} | {moved} | {change:.1e} | {minutes if k == 0 else ''} |")
+            lines.append(
+                f"| {name} | {len(runs)} | {epochs} | {plain} | {moved} | {change:.1e} | {minutes if k == 0 else ''} |"
+            )
     distances = [run["test"]["orbit_distance"] for run in table["result"]["rows"].get("orbit", ())]
     notes = []
     if distances:

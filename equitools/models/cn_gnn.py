@@ -11,7 +11,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, DegenerateFrameError, nearest
 from equitools.models.gnn import ParticleGNN, centroid, check_particles
 from equitools.ops.precision import full_precision
-from equitools.symmetrize import Frames, fold, frames, unfold
+from equitools.symmetrize import Frames, Symmetrized, frames
 from equitools.symmetrize.frame_set import default_threshold, pad_frames
 
 __all__ = ["CNGNN", "DeepSetsCanonicalizer", "VectorDeepSetsLayer"]
@@ -74,11 +74,12 @@ class DeepSetsCanonicalizer(torch.nn.Module):
         features: ``"pv"``: positions about the centroid and velocities; ``"pvc"``: positions times charges, too.
             Positions alone, the default of the published code, cannot do: without biases all vectors of a particle
             then are fixed multiples of its position, and their mean over the particles is zero.
-        dropout: Probability that a hidden vector is left out in training.
+        dropout: Probability that a hidden vector is left out in training. The poses then vary, which keeps the network
+            behind from learning them by heart: without it, it fits small sets of systems too well.
         degenerate: What becomes of systems whose vectors do not span space, such as planar ones that move in their
             plane: ``"weighted"``: the weighted frames of the positions; ``"raise"``: an error.
-        threshold: Length, relative to those of the input, at which a vector counts as dependent; 1e-7 in float64, 1e-4
-            in smaller dtypes.
+        threshold: Length, relative to those of the input, at which the first two vectors count as dependent; 1e-7 in
+            float64, 1e-4 in smaller dtypes. Of the third only the side counts, which rounding alone leaves open.
 
     Properties:
         canonicalizer_equivariance: turning and reflecting the system turns and reflects the element.
@@ -89,8 +90,8 @@ class DeepSetsCanonicalizer(torch.nn.Module):
         hidden: int = 16,
         layers: int = 4,
         *,
-        features: str = "pvc",
-        dropout: float = 0.0,
+        features: str = "pv",
+        dropout: float = 0.5,
         degenerate: str = "weighted",
         threshold: float | None = None,
     ) -> None:
@@ -135,7 +136,7 @@ class DeepSetsCanonicalizer(torch.nn.Module):
         with torch.no_grad():
             square = sum((value * value).sum(dim=-1, keepdim=True) for value in given)
             scale = ((square * weight[..., 0]).sum(dim=1) / weight[..., 0].sum(dim=1)).sqrt()[:, 0]
-        elements, bad = _orthonormal(vectors, threshold * scale)
+        elements, bad = _orthonormal(vectors, threshold * scale, scale)
         elements = elements.unsqueeze(1)
         weights = elements.new_ones(len(loc), 1)
         if not bool(bad.any()):
@@ -171,8 +172,8 @@ class CNGNN(torch.nn.Module):
 
     References:
         S.-O. Kaba et al., Equivariance with Learned Canonicalization Functions, ICML 2023 (arXiv:2211.06489). What
-        differs from the published code, and why: maps of vectors have no bias and dropout leaves out whole vectors (by
-        default none), since a bias or a dropped coordinate does not turn with the system; any number of particles and
+        differs from the published code, and why: maps of vectors have no bias and dropout leaves out whole vectors,
+        since a bias or a dropped coordinate does not turn with the system; any number of particles and
         any batch size are taken (there 5 and 100); the charges are left as they are (there overwritten by one of the
         prediction networks); no cross products as features, which would not change sign in a reflection.
     """
@@ -180,7 +181,7 @@ class CNGNN(torch.nn.Module):
     def __init__(self, hidden: int = 32, layers: int = 4, canonicalizer: torch.nn.Module | None = None) -> None:
         super().__init__()
         self.canonicalizer = DeepSetsCanonicalizer() if canonicalizer is None else canonicalizer
-        self.net = ParticleGNN(hidden, layers)
+        self.posed = Symmetrized(ParticleGNN(hidden, layers), ("vector", "vector", "scalar"), "vector")
 
     @full_precision
     def forward(self, loc: Tensor, vel: Tensor, charges: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -202,23 +203,33 @@ class CNGNN(torch.nn.Module):
         check_particles(loc, vel, charges, mask)
         centre = centroid(loc, mask)
         loc = loc - centre
-        elements, weights = self.canonicalizer(loc, vel, charges, mask)
-        seen = [fold(value, elements, "vector") for value in (loc, vel)]
-        real = None if mask is None else fold(mask, elements, "scalar")
-        answer = unfold(self.net(*seen, fold(charges, elements, "scalar"), real), elements, weights, "vector") + centre
+        found = self.canonicalizer(loc, vel, charges, mask)
+        answer = self.posed.through(found, (loc, vel, charges), mask) + centre
         return answer if mask is None else answer.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
-def _orthonormal(vectors: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormalise the columns of ``[B, 3, 3]``; say of which ones nothing longer than ``least`` ``[B]`` was left."""
-    columns: list[Tensor] = []
-    bad = torch.zeros(len(vectors), dtype=torch.bool, device=vectors.device)
-    for v in vectors.unbind(-1):
-        for known in columns:
-            v = v - (v * known).sum(dim=-1, keepdim=True) * known
-        length = v.norm(dim=-1, keepdim=True)
-        dependent = length.detach()[:, 0] <= least
-        bad = bad | dependent
-        # those that are left out must not spoil the gradients of the others
-        columns.append(v / torch.where(dependent[:, None], torch.ones_like(length), length))
-    return torch.stack(columns, dim=-1), bad
+def _orthonormal(vectors: Tensor, least: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormalise the columns of ``[B, 3, 3]`` as Gram and Schmidt do; say of which matrices it is impossible.
+
+    Of the third column only its side of the plane of the others matters, so that it may be next to dependent: the
+    normal is exact where what is left after projections would have lost its digits.
+
+    Args:
+        vectors: ``[B, 3, 3]``.
+        least: Length ``[B]`` at which the first two count as dependent.
+        scale: Lengths ``[B]`` of what the vectors were made of: the third is dependent at their rounding.
+    """
+    first, second, third = vectors.unbind(-1)
+    first, bad = _unit(first, least)
+    second, flat = _unit(second - (second * first).sum(dim=-1, keepdim=True) * first, least)
+    normal = torch.linalg.cross(first, second)
+    height = (third * normal).sum(dim=-1, keepdim=True).detach()
+    beside = height[:, 0].abs() <= 16 * torch.finfo(vectors.dtype).eps * scale
+    return torch.stack([first, second, normal * height.sign()], dim=-1), bad | flat | beside
+
+
+def _unit(v: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    length = v.norm(dim=-1, keepdim=True)
+    short = length.detach()[:, 0] <= least
+    # those that are left out must not spoil the gradients of the others
+    return v / torch.where(short[:, None], torch.ones_like(length), length), short

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.ops import backend
+from equitools.ops.folded_vmap import register_folded_vmap
 from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.precision import full_precision
 
@@ -123,6 +124,8 @@ def _register() -> None:
     library.register_fake(f"{name}_vjp", lambda *t: t[1].new_empty(t[1].shape))
     library.register_autograd(name, eigen_backward, setup_context=save_eigen)
     library.register_autograd(f"{name}_vjp", eigen_vjp_backward, setup_context=save_eigen_vjp)
+    register_folded_vmap(name)
+    register_folded_vmap(f"{name}_vjp")
 
 
 if backend.extension_loaded():

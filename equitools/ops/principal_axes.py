@@ -15,6 +15,7 @@ from torch import Tensor
 from equitools.errors import ShapeError
 from equitools.ops import backend
 from equitools.ops.eigh3 import eigh3_reference, matrix_vjp
+from equitools.ops.folded_vmap import register_folded_vmap
 from equitools.ops.partial_vjp import partial_vjp
 from equitools.ops.precision import full_precision
 
@@ -201,6 +202,8 @@ def _register_axes() -> None:
     library.register_fake(f"{name}_vjp", lambda points, *_: points.new_empty(points.shape))
     library.register_autograd(name, backward, setup_context=save)
     library.register_autograd(f"{name}_vjp", vjp_backward, setup_context=save_vjp)
+    register_folded_vmap(name)
+    register_folded_vmap(f"{name}_vjp")
 
 
 def _register_signed() -> None:
@@ -234,6 +237,8 @@ def _register_signed() -> None:
     library.register_fake(f"{name}_vjp", fake_vjp)
     library.register_autograd(name, backward, setup_context=save)
     library.register_autograd(f"{name}_vjp", vjp_backward, setup_context=save_vjp)
+    register_folded_vmap(name, constants=[2])
+    register_folded_vmap(f"{name}_vjp", constants=[1])
 
 
 if backend.extension_loaded():

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from equitools.groups import MatrixGroup
-from equitools.ops import ExaminedAxes, examined_axes, signed_axes
+from equitools.ops import examined_axes, signed_axes
 from equitools.ops.principal_axes import NOT_FINITE, OPEN, REPEATED
 from equitools.symmetrize.frame_set import default_threshold
-from equitools.symmetrize.principal_frames import sign_table
+from equitools.symmetrize.principal_frames import PrincipalAxes, sign_table
 
 __all__ = ["SpatialFrames", "spatial_frames"]
 
@@ -32,7 +32,7 @@ class SpatialFrames(NamedTuple):
         weights: ``[B, F]``.
     """
 
-    axes: ExaminedAxes
+    axes: PrincipalAxes
     bad: Tensor | None
     elements: Tensor
     weights: Tensor
@@ -73,8 +73,9 @@ def spatial_frames(
         equals the general way.
     """
     threshold = default_threshold(x.dtype) if threshold is None else threshold
-    axes = examined_axes(x, mask, group.euclidean, threshold, canonical)
-    found = axes.state & (NOT_FINITE | sum(REPEATED))
+    *parts, state = examined_axes(x, mask, group.euclidean, threshold, canonical)
+    axes = PrincipalAxes(*parts)
+    found = state & (NOT_FINITE | sum(REPEATED))
     bad = found > 0 if bool(found.any()) else None
     table = sign_table(3, group.reflections).to(x)
     mean = axes.mean if group.euclidean and bad is None else None
@@ -82,7 +83,7 @@ def spatial_frames(
         elements = signed_axes(axes.vectors, table, mean)
         return SpatialFrames(axes, bad, elements, x.new_full(elements.shape[:2], 1 / len(table)))
     order, counts = (t.to(x.device) for t in _choices(group.reflections))
-    row = torch.div(axes.state, OPEN[0], rounding_mode="floor")  # the bits of third moments are the upper ones
+    row = torch.div(state, OPEN[0], rounding_mode="floor")  # the bits of third moments are the upper ones
     count = counts[row]
     width = int(count.max()) if len(count) else 1
     elements = signed_axes(axes.vectors, table, mean, order[row, :width])

@@ -251,3 +251,20 @@ def test_compiles_to_one_graph(backend):
     )
     with use_backend(backend):
         torch.testing.assert_close(compiled(x), signed_axes(principal_axes(x)[2], signs).abs().sum())
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_batched_gradients(backend, order):
+    """As torch.autograd.functional.jacobian(vectorize=True) asks for them."""
+    x, signs = cloud(2, 5).requires_grad_(), torch.tensor([[1.0, -1, -1], [1, 1, 1]], dtype=torch.float64)
+    mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    with use_backend(backend):
+        mean, values, vectors = principal_axes(x, mask)
+        out = (signed_axes(vectors, signs, mean) * values.sum()).flatten()
+        if order == 2:
+            (out,) = torch.autograd.grad(out[:7].sum(), x, create_graph=True)
+            out = out.flatten()
+        rows = random(4, len(out), seed=3)
+        (together,) = torch.autograd.grad(out, x, rows, is_grads_batched=True, retain_graph=True)
+        one_by_one = [torch.autograd.grad(out, x, row, retain_graph=True)[0] for row in rows]
+    torch.testing.assert_close(together, torch.stack(one_by_one), rtol=1e-10, atol=1e-10)
