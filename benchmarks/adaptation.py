@@ -137,7 +137,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axes.plot([at] * len(of_way), of_way, ".", color="black", markersize=4)
     axes.set_xticks(range(len(ways)), ways, fontsize=8)
     axes.set(ylabel="test accuracy in %", ylim=(0, 100))
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=8, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -148,7 +148,7 @@ def frames(
     if group.n == 3:
         axes, bad, elements, weights = spatial_frames(x, mask, group, canonical=canonical, threshold=threshold)
         complete = bad is None
-        extreme = bad is not None and bool((~_in_range(axes.values)).any())
+        extreme = (bad is not None or canonical) and bool((~_in_range(axes.values)).any())
     else:
         axes, bad, elements, weights = _principal_frames(x, mask, group, canonical, threshold)
         complete, extreme = False, bool((~_in_range(axes.values)).any())
@@ -243,7 +243,6 @@ def _principal_frames(
 ) -> tuple[PrincipalAxes, Tensor, Tensor, Tensor]:
     """Return axes, which clouds are degenerate, elements without translations, and weights, in any dimension."""
     axes = principal_axes_of(x, mask, group.euclidean)
-    check_finite(axes.values)
     bad = repeated_moments(axes, x, mask, threshold).any(-1)
     if x.requires_grad and bool(bad.any()):
         axes = _without_gradient(axes, x, mask, bad, group.euclidean)

@@ -92,8 +92,8 @@ def inverse(elements: Tensor, *, rigid: bool = False) -> Tensor:
     Args:
         elements: Invertible matrices ``[..., s, s]``.
         rigid: The matrices are orthogonal, or homogeneous matrices of rigid motions, and stay so under every change
-            that is differentiated: they are transposed, which is cheaper. Never for matrices with a scale that is learned,
-            even where it happens to be 1: the derivative would be that of the transpose.
+            that is differentiated: they are transposed, which is cheaper. Never for matrices with a scale that is
+            learned, even where it happens to be 1: the derivative would be that of the transpose.
 
     Returns:
         ``[..., s, s]``.
