@@ -108,9 +108,22 @@ class EnergyCanonicalizer(torch.nn.Module):
         d = self.group.n
         if isinstance(starts, Tensor) and (starts.ndim != 3 or starts.shape[1:] != (d, d) or len(starts) == 0):
             raise ShapeError(f"The table of starts for {self.group} is [K, {d}, {d}], given {list(starts.shape)}.")
-        self.energy, self.starts, self.steps, self.method = energy, starts, steps, method
+        if isinstance(starts, Tensor) and not bool(starts.isfinite().all()):
+            raise ShapeError(f"The table of starts for {self.group} is not finite.")
+        self.energy, self.steps, self.method = energy, steps, method
+        self.found_by = None if isinstance(starts, Tensor) else starts
+        # the bits of a table in float64: saved with the module, and not rounded by a change of its dtype
+        bits = starts.detach().double().contiguous().clone().view(torch.int64) if isinstance(starts, Tensor) else None
+        self.register_buffer("start_bits", bits)
         self.differentiate, self.tolerance = differentiate, tolerance
         self.passes_mask = takes_mask(energy)
+
+    start_bits: Tensor | None
+
+    @property
+    def starts(self) -> Tensor | Callable[[Tensor, Tensor | None], Frames] | None:
+        """Where searches start: what was given; a table ``[K, d, d]`` as float64, which is part of the state."""
+        return self.found_by if self.start_bits is None else self.start_bits.view(torch.float64)
 
     def extra_repr(self) -> str:
         """Return the group and the search."""
@@ -176,12 +189,13 @@ class EnergyCanonicalizer(torch.nn.Module):
         return self._descend(start, x, mask, graph=True)
 
     def _starts(self, x: Tensor, mask: Tensor | None) -> Frames:
-        if callable(self.starts) and not isinstance(self.starts, Tensor):
-            return self.starts(x, mask)
+        starts = self.starts
+        if starts is not None and not isinstance(starts, Tensor):
+            return starts(x, mask)
         found = frames(x, self.group, mask, "full", degenerate="average")
-        if self.starts is None:
+        if starts is None:
             return found
-        table = self.starts.to(x)
+        table = starts.to(x)
         if self.group.euclidean:
             wide = torch.eye(self.group.size, dtype=x.dtype, device=x.device).repeat(len(table), 1, 1)
             wide[:, :-1, :-1] = table

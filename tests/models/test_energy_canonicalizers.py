@@ -195,3 +195,15 @@ def test_masks_are_not_dropped() -> None:
 def test_coordinates_have_to_be_finite() -> None:
     with pytest.raises(ShapeError, match="Coordinates are not finite"):
         build("SO(3)")(torch.full((B, N, 3), torch.inf).double())
+
+
+def test_the_table_of_starts_is_saved_with_the_module_and_keeps_its_digits() -> None:
+    table = parse_group("SO(3)").sample((4,), torch.Generator().manual_seed(0)).double()
+    pose, x = build("SO(3)", starts=table, steps=0), random(1, B, N, 3)
+    assert torch.equal(pose.float().double().starts, table)  # type: ignore[arg-type]
+    other = build("SO(3)", starts=finite_group("C4"), steps=0)
+    other.load_state_dict(pose.state_dict())
+    torch.testing.assert_close(other(x), pose(x), atol=0, rtol=0)
+    assert build("SO(3)").state_dict().keys() == Energy(3).state_dict(prefix="energy.").keys()
+    with pytest.raises(ShapeError, match="not finite"):
+        build("SO(3)", starts=table / 0)
