@@ -143,7 +143,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.bar([k + 0.4 * (shift - 0.5) for k in range(len(ways))], values, 0.38, label=key, color=colour)
     axes.set_xticks(range(len(ways)), [way.replace(", ", ",\n") for way in ways], fontsize=8)
     axes.set(ylabel="test accuracy in %", ylim=(0, 100))
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=8, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

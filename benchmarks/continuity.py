@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, command, save
 from equitools.groups import parse_group
-from equitools.symmetrize import Canonicalize, FrameAverage, act, canonicalize
+from equitools.symmetrize import Canonicalize, FrameAverage, act, canonicalize, frames
+from equitools.symmetrize.weighted_frames import GAPS
 from equitools.testing import degenerate_clouds
 
 STEP, FAR = 1e-8, 1e-5
@@ -164,6 +165,24 @@ def equivariance(seed: int = 2) -> dict[str, Any]:
     return found
 
 
+def counts(clouds: int) -> dict[str, dict[str, float]]:
+    """How many passes weighted frames of SE(3) take: the mean, and the most, over random clouds of each kind."""
+    generator = torch.Generator().manual_seed(6)
+    found = {}
+    for name, points in (("normal", 5), ("normal", 15), ("normal", 60), ("in a cube", 60), ("on a sphere", 60)):
+        x = torch.randn(clouds, points, 3, generator=generator, dtype=torch.float64)
+        if name == "on a sphere":
+            x = nn.functional.normalize(x, dim=-1)
+        if name == "in a cube":
+            x = torch.rand(clouds, points, 3, generator=generator, dtype=torch.float64)
+        row = {}
+        for key, gaps in (("blended", GAPS), ("alone", None)):
+            used = (frames(x, "SE(3)", None, "weighted", gaps=gaps).weights > 0).sum(1).double()
+            row.update({f"{key} mean": float(used.mean()), f"{key} most": int(used.max())})
+        found[f"{points} points, {name}"] = row
+    return found
+
+
 def walk(call: Callable[[Tensor], Tensor], points: int) -> list[float]:
     """Values along a straight path through a spherical top: on both sides its second moments have other axes."""
     top = degenerate_clouds()["spherical top"]
@@ -192,6 +211,7 @@ def main() -> None:
         result["methods"][name] = {"jumps": row, "across": border, "walk": walk(call, points)}
         worst = max(value["value"] for value in row.values())
         print(f"{name}: largest jump of the value {worst:.1e}, across {max(border.values()):.1e}", flush=True)
+    result["counts"] = counts(4 if arguments.quick else 200)
     result["vectors"] = vector_jumps(tries)
     result["equivariance"] = equivariance()
     for mode, errors in result["equivariance"].items():

@@ -36,7 +36,7 @@ from ase import Atoms
 from ase.io import read, write
 
 import equitools as et
-from benchmarks._results import IMAGES, ROOT, command, save
+from benchmarks._results import IMAGES, ROOT, save
 from benchmarks.symmetrized.faenet_page import TITLES
 from equitools._atomic import write_text
 from equitools.graph import Graph
@@ -85,9 +85,9 @@ def train(name: str, data: Path, run: Path, extra: list[str]) -> None:
     subprocess.run([*base, *words, *extra, *again], check=True, cwd=ROOT)
 
 
-def potential(runs: Path, network: str, frames: str) -> torch.nn.Module:
-    """Return a trained potential in float64 that uses the given frames."""
-    model = et.load(runs / network / "model.safetensors", dtype="float64")
+def potential(runs: Path, network: str, frames: str, dtype: str = "float32") -> torch.nn.Module:
+    """Return a trained potential that uses the given frames."""
+    model = et.load(runs / network / "model.safetensors", dtype=dtype)
     backbone = model.backbone
     if not isinstance(backbone, FAENet):
         raise SystemExit(f"{runs / network} holds a {type(backbone).__name__}, not a FAENet")
@@ -174,7 +174,7 @@ class _Watched(EquitoolsCalculator):
 
 def symmetry(runs: Path, data: Path, network: str, frames: str, count: int = 20) -> dict[str, float]:
     """Return by how much energy and forces change when a molecule is turned, over a few of them (float64)."""
-    model = potential(runs, network, frames)
+    model = potential(runs, network, frames, "float64")
     generator = torch.Generator().manual_seed(SEED)
     energies, forces = [], []
     torch.manual_seed(SEED)
@@ -210,13 +210,13 @@ def collect(runs: Path, data: Path) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw the total energies: what is conserved above, on its own scale, and all of them below."""
+    """Draw the total energies: what is conserved above, on its own scale, and the beginning of all of them below."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (fine, coarse) = plt.subplots(2, 1, sharex=True, figsize=(7, 5.5), layout="constrained")
+    figure, (fine, coarse) = plt.subplots(2, 1, figsize=(7, 5.5), layout="constrained")
     colours = {"gradient": "C0", "direct": "C3", "direct_full": "C1"}
     for name, run in result["dynamics"].items():
         series, summary = run["series"], run["summary"]
@@ -227,8 +227,11 @@ def draw(result: dict[str, Any], path: Path) -> None:
         if summary["broken_at_ps"] is not None:
             coarse.axvline(summary["broken_at_ps"], color=colours[name], ls=":", lw=1.0)
     coarse.set_yscale("symlog", linthresh=1.0)
-    coarse.set_xlabel("time / ps")
+    torn = [run["series"]["time_ps"][-1] for run in result["dynamics"].values() if run["summary"]["stopped"]]
+    if torn:
+        coarse.set_xlim(0, 1.5 * max(torn))
     for axes in (fine, coarse):
+        axes.set_xlabel("time / ps")
         axes.set_ylabel("change of total energy\nmeV / atom")
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
@@ -263,7 +266,9 @@ def main() -> None:
         else:
             result = collect(runs, data)
             quick = arguments.quick
-            save("faenet_acac", command("faenet_acac.py"), result, runs / "faenet_acac.json" if quick else None)
+            # all stages belong to the result, however many commands they were run by
+            words = "python benchmarks/faenet_acac.py" + " --quick" * quick
+            save("faenet_acac", words, result, runs / "faenet_acac.json" if quick else None)
             draw(result, (runs if quick else IMAGES) / "faenet_acac.png")
 
 

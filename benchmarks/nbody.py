@@ -179,6 +179,7 @@ class Training:
         self.epoch, self.seconds = 0, 0.0
         self.curve: list[list[float]] = []  # epochs, minutes, training error, validation error
         self.best: dict[str, Any] = {"epoch": 0, "valid": float("inf"), "weights": self._weights()}
+        self.random: Tensor | None = None  # where the stream of dropout was left
         if self.state.exists():
             self._restore()
 
@@ -193,12 +194,14 @@ class Training:
         self.optimizer.load_state_dict(known["optimizer"])
         for field in ("epoch", "seconds", "curve", "best"):
             setattr(self, field, known[field])
+        self.random = known.get("random")
 
     def save(self) -> None:
         """Write the state whole."""
         fields = {field: getattr(self, field) for field in ("seed", "epoch", "seconds", "curve", "best")}
+        fields |= {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
         with atomic_path(self.state) as path:
-            torch.save({"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), **fields}, path)
+            torch.save({**fields, "random": torch.get_rng_state()}, path)
 
     @property
     def ended(self) -> bool:
@@ -232,6 +235,8 @@ class Training:
             data: The parts.
             minutes: Of processor time, those of earlier runs included.
         """
+        if self.random is not None:
+            torch.set_rng_state(self.random)
         before, saved = time.process_time() - self.seconds, self.seconds
         with Convolutions():
             while not self.ended and self.seconds < 60 * minutes:

@@ -39,6 +39,7 @@ PARTS = {
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "frames": (frames_page.frames, "frames"),
     "continuity": (continuity_page.jumps, "continuity"),
+    "continuity_counts": (continuity_page.counts, "continuity"),
     "continuity_vectors": (continuity_page.vectors, "continuity"),
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
     "nbody": (nbody_page.page, "nbody"),

@@ -73,22 +73,24 @@ def test_training_to_the_end(name: str, data: dict[str, NBodyData], tmp_path: Pa
     assert (result["equivariance_error"] < 1e-9) is (name != "gnn")
 
 
-def test_left_and_taken_up_is_the_same(data: dict[str, NBodyData], tmp_path: Path) -> None:
-    whole = nbody.Training("gnn", tmp_path / "whole")
+@pytest.mark.parametrize("name", ["gnn", "cn_gnn"])
+def test_left_and_taken_up_is_the_same(name: str, data: dict[str, NBodyData], tmp_path: Path) -> None:
+    """With dropout, too: the stream of random numbers goes on where it was left."""
+    whole = nbody.Training(name, tmp_path / "whole")
     whole.run(data, minutes=10)
-    first = nbody.Training("gnn", tmp_path / "parts")
+    first = nbody.Training(name, tmp_path / "parts")
     for _ in range(3):
         first.one_epoch(data["train"])
         first.epoch += 1
     first.save()
-    assert [path.name for path in (tmp_path / "parts" / "gnn").iterdir()] == ["training.pt"]
-    second = nbody.Training("gnn", tmp_path / "parts")
+    assert [path.name for path in (tmp_path / "parts" / name).iterdir()] == ["training.pt"]
+    second = nbody.Training(name, tmp_path / "parts")
     assert second.epoch == 3
     second.run(data, minutes=10)
-    for name, tensor in whole.network.state_dict().items():
-        torch.testing.assert_close(second.network.state_dict()[name], tensor, rtol=1e-5, atol=1e-7)
+    for key, tensor in whole.network.state_dict().items():
+        torch.testing.assert_close(second.network.state_dict()[key], tensor, rtol=1e-5, atol=1e-7)
     with pytest.raises(SystemExit, match="of seed 0, not 1"):
-        nbody.Training("gnn", tmp_path / "parts", seed=1)
+        nbody.Training(name, tmp_path / "parts", seed=1)
 
 
 def test_time_and_patience_end_a_training(

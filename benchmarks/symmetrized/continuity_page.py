@@ -57,6 +57,20 @@ def vectors(table: Table | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def counts(table: Table | None) -> str:
+    """Return the table of how many weighted frames there are."""
+    if table is None:
+        return NOTHING
+    lines = ["| clouds | blended, mean | at most | Gram–Schmidt alone, mean | at most |", "|---|---|---|---|---|"]
+    for name, row in table["result"]["counts"].items():
+        cells = [f"{row[f'{key} mean']:.0f} | {row[f'{key} most']}" for key in ("blended", "alone")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return (
+        "\n".join([*lines, "", "Passes through the network for one cloud under SE(3); twice as many under E(3)."])
+        + "\n"
+    )
+
+
 def equivariance(table: Table | None) -> str:
     """Return the table of equivariance errors."""
     if table is None:

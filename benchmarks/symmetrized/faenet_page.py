@@ -58,7 +58,7 @@ def faenet_acac(table: dict[str, Any] | None) -> str:
     lines += [
         "",
         f"Acetylacetone, {result['trained']['gradient']['structures']['train']} structures for training; one training "
-        f"each ({trainings}). {number(length)} ps "
+        f"each, on one thread of a machine with other work ({trainings}). {number(length)} ps "
         f"of constant-energy dynamics from {number(first['temperature'])} K with {number(first['timestep'])} fs steps, "
         "all from one and the same start. The drift is the slope of a straight line through the total energy, up to "
         "where the molecule breaks, if it does; the third column says how much forces change when the molecule is "

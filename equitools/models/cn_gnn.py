@@ -90,7 +90,7 @@ class DeepSetsCanonicalizer(torch.nn.Module):
         hidden: int = 16,
         layers: int = 4,
         *,
-        features: str = "pvc",
+        features: str = "pv",
         dropout: float = 0.5,
         degenerate: str = "weighted",
         threshold: float | None = None,

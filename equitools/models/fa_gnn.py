@@ -90,7 +90,9 @@ class FAGNN(torch.nn.Module):
         centre = centroid(loc, mask)
         loc = loc - centre
         elements, weights = self._frames(loc, mask)
-        h = self.embedding(torch.cat([fold(loc, elements, "vector"), fold(vel, elements, "vector")], dim=-1))
+        h = self.embedding(
+            torch.cat([fold(loc, elements, "vector", rigid=True), fold(vel, elements, "vector", rigid=True)], dim=-1)
+        )
         for k, module in enumerate(self.layers):
             layer, count = cast("ParticleGNNLayer", module), weights.shape[1]
             h = layer(h.unflatten(0, (size, count)), attributes, real).flatten(0, 1)
@@ -101,7 +103,7 @@ class FAGNN(torch.nn.Module):
             cloud = latent.flatten(1, 2)
             points = None if mask is None else mask.repeat_interleave(self.vectors, dim=1)
             elements, weights = self._frames(cloud, points)
-            h = fold(latent, elements, "vector").flatten(-2)
+            h = fold(latent, elements, "vector", rigid=True).flatten(-2)
         answer = unfold(self.decoder(h), elements, weights, "vector") + centre
         return answer if mask is None else answer.masked_fill(~mask.unsqueeze(-1), 0.0)
 

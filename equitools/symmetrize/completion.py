@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError
+from equitools.symmetrize.quadrature import rotation_quadrature
 
-__all__ = ["complement", "rotation_design"]
+__all__ = ["complement", "rotation_design", "stabiliser_mean"]
 
 _MOST = 5000  # rows of a table; a limit for memory, not for mathematics
 
@@ -30,9 +31,9 @@ def rotation_design(m: int, degree: int) -> Tensor:
             tensors of rank k, l for irreps.
 
     Returns:
-        ``[K, m, m]`` float64: the identity for degree 0, ``degree + 1`` turns of the plane, the 12, 24 or 60 rotations
-        of the tetrahedron (degree 1 and 2), the octahedron (3) or the icosahedron (to 5) in space, signed
-        permutations in higher dimensions (to degree 3).
+        ``[K, m, m]`` float64: the identity for degree 0, ``degree + 1`` turns of the plane, changes of sign for degree
+        1, the 12, 24 or 60 rotations of the tetrahedron (degree 2), the octahedron (3) or the icosahedron (to 5) in
+        space, signed permutations in higher dimensions (to degree 3).
 
     Raises:
         ConfigError: No table is exact to that degree.
@@ -55,23 +56,19 @@ def _design(m: int, degree: int) -> Tensor:
         angles = torch.arange(degree + 1, dtype=torch.float64) * (2 * math.pi / (degree + 1))
         rows = [torch.stack([angles.cos(), -angles.sin()], -1), torch.stack([angles.sin(), angles.cos()], -1)]
         return torch.stack(rows, -2)
+    if degree == 1:
+        _refuse_if_many(2 ** (m - 1), m)
+        flips = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=torch.float64)] * m)
+        return torch.diag_embed(flips[flips.prod(1) > 0])
     if m == 3 and degree > 3:
         if degree > 5:
             raise ConfigError(
-                f"A cloud in a single point needs the mean over all rotations, which is tabulated to degree 5; the "
-                f"outputs have degree {degree}. Use degenerate='raise', or outputs of lower degree."
+                f"Tables of equal weights reach degree 5 in space, not {degree}: rotation_quadrature does."
             )
         return _icosahedral()
     if degree > 3:
-        raise ConfigError(
-            f"Means over SO({m}) are tabulated to degree 3, the outputs have degree {degree}. Use degenerate='raise'."
-        )
-    count = 2 ** (m - 1) * math.factorial(m)
-    if count > _MOST:
-        raise ConfigError(
-            f"Averaging over SO({m}) would take {count} elements: a cloud of so low a rank has no frame in this "
-            "dimension. Use degenerate='raise', or declare scalar outputs only."
-        )
+        raise ConfigError(f"Means over SO({m}) are tabulated to degree 3, the outputs have degree {degree}.")
+    _refuse_if_many(2 ** (m - 1) * math.factorial(m), m)
     found = []
     for order in itertools.permutations(range(m)):
         table = torch.eye(m, dtype=torch.float64)[list(order)]
@@ -82,6 +79,28 @@ def _design(m: int, degree: int) -> Tensor:
             if torch.linalg.det(element) > 0:
                 found.append(element)
     return torch.stack(found)
+
+
+def _refuse_if_many(count: int, m: int) -> None:
+    if count > _MOST:
+        raise ConfigError(
+            f"A cloud of this dimension whose rank is {m} too low has no frame of its own, and averaging over SO({m}) "
+            f"would take {count} elements. Take it out of the batch, or remove the dimensions that it does not use."
+        )
+
+
+def stabiliser_mean(m: int, degree: int) -> tuple[Tensor, Tensor]:
+    """Return rotations ``[K, m, m]`` and weights ``[K]`` that average over SO(m) exactly to a degree.
+
+    `rotation_design` where there is one, else the quadrature of Euler angles.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    if m == 3 and degree > 5:
+        return rotation_quadrature(3, degree)
+    table = rotation_design(m, degree)
+    return table, table.new_full((len(table),), 1 / len(table))
 
 
 def _icosahedral() -> Tensor:

@@ -11,7 +11,7 @@ from equitools.errors import DegenerateFrameError, ShapeError
 from equitools.symmetrize.frame_set import check_cloud, default_threshold
 from equitools.symmetrize.principal_frames import PrincipalAxes, principal_axes_of
 
-__all__ = ["Degeneracy", "centroid", "check_finite", "degeneracy", "raise_if", "repeated_moments"]
+__all__ = ["Degeneracy", "centroid", "check_finite", "degeneracy", "raise_if", "repeated_moments", "unit_cloud"]
 
 
 class Degeneracy(NamedTuple):
@@ -36,7 +36,8 @@ def degeneracy(
         x: Clouds ``[B, N, d]``.
         mask: Real points ``[B, N]``.
         centred: About the centroid (E, SE) or about the origin (O, SO).
-        threshold: Relative extents (lengths) and relative gaps of eigenvalues below this count as zero.
+        threshold: Relative gaps of eigenvalues below this count as zero, and relative extents (lengths), which are not
+            told from zero below 4√ε of the dtype: they are square roots of eigenvalues.
 
     Returns:
         `Degeneracy`.
@@ -74,6 +75,29 @@ def centroid(x: Tensor, mask: Tensor | None, euclidean: bool) -> tuple[Tensor, T
     else:
         mean = x.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1) / mask.sum(1, keepdim=True)
     return mean, 16 * torch.finfo(x.dtype).eps * mean.detach().norm(dim=-1)
+
+
+def unit_cloud(x: Tensor, mask: Tensor | None, euclidean: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Bring clouds ``[B, N, d]`` to their centroid (if Euclidean) and to the size of 1.
+
+    Frames do not depend on the size, but squares and cubes of coordinates leave the range of a dtype soon. The scale is
+    a power of two, and a constant to autograd.
+
+    Returns:
+        The clouds (0 where masked, and where there is nothing but the centroid's rounding), the centroids ``[B, d]``,
+        and the lengths that are only rounding, in the new unit (None if not Euclidean).
+    """
+    centre, floor = centroid(x, mask, euclidean)
+    y = x - centre[:, None]
+    if mask is not None:
+        y = y.masked_fill(~mask.unsqueeze(-1), 0.0)
+    largest = y.detach().abs().flatten(1).amax(1) if y.shape[1] else y.new_zeros(len(y))
+    if floor is not None:
+        y = torch.where((largest <= floor)[:, None, None], 0.0, y)
+    # half of what would be a scale of 1/largest at the ends of the range, where that overflows
+    exponent = torch.frexp(largest).exponent.to(x.dtype).clamp(min=-120 if x.dtype == torch.float32 else -1000)
+    scale = torch.exp2(-exponent)
+    return y * scale[:, None, None], centre, None if floor is None else floor * scale
 
 
 def repeated_moments(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, threshold: float | None) -> Tensor:

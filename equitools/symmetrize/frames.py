@@ -8,24 +8,26 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, nearest
-from equitools.groups import Lorentz, MatrixGroup, parse_group
+from equitools.groups import SO, Lorentz, MatrixGroup, O, parse_group
 from equitools.ops import ExaminedAxes
-from equitools.symmetrize.degenerate import centroid, check_finite, raise_if, repeated_moments
+from equitools.ops.precision import full_precision
+from equitools.symmetrize.degenerate import centroid, check_finite, raise_if, repeated_moments, unit_cloud
 from equitools.symmetrize.frame_set import Frames, check_cloud, pad_frames
-from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.gram_schmidt_frames import MAX_FRAMES, SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.graph_frames import frames_of_graphs
 from equitools.symmetrize.lorentz_frames import lorentz_frames
-from equitools.symmetrize.permutation_frames import permutation_frames
 from equitools.symmetrize.principal_frames import PrincipalAxes, moment_signs, principal_axes_of, sign_table
 from equitools.symmetrize.spatial_frames import spatial_frames
-from equitools.symmetrize.weighted_frames import GAPS, weighted_frames
+from equitools.symmetrize.weighted_frames import GAPS, check_weights, weighted_frames
 
-__all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "canonicalize", "frames"]
+__all__ = ["DEGENERATE", "MODES", "SYMMETRIC", "canonicalize", "check_options", "frames"]
 
 MODES = ("full", "sample", "canonical", "weighted")
 SYMMETRIC = "S_n"
 DEGENERATE = ("raise", "average", "weighted")
 
 
+@full_precision
 def frames(
     x: Tensor,
     group: str | MatrixGroup,
@@ -38,6 +40,7 @@ def frames(
     degree: int = 2,
     sparsity: float = SPARSITY,
     gaps: tuple[float, float] | None = GAPS,
+    max_frames: int = MAX_FRAMES,
     generator: torch.Generator | None = None,
 ) -> Frames:
     """Return an equivariant set of group elements for each cloud.
@@ -50,8 +53,9 @@ def frames(
             ``"S_n"``.
         group: ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"``, ``"O(1,3)"``, ``"SO+(1,3)"``, a group object, or
             ``"S_n"``. E(d) and SE(d) remove the centroid, O(d) and SO(d) take the origin as it is. Lorentz groups have
-            no weighted frames and always raise on degenerate sets (`lorentz_frames`); frames of S_n are
-            `permutation_frames` with ``refine=True``.
+            no weighted frames and always raise on degenerate sets (`lorentz_frames`). Frames of S_n are
+            `permutation_frames` of the adjacency alone with ``refine=True``: "canonical" then is exact for invariants
+            of the adjacency, and for anything else of graphs without automorphisms.
         mask: Real points ``[B, N]``.
         mode: ``"full"``: the principal axes with all signs, 2^d elements, 2^(d−1) without reflections (Puny et al.);
             ``"sample"``: ``samples`` of them at random (Duval et al.); ``"canonical"``: the one that third moments
@@ -70,6 +74,7 @@ def frames(
         sparsity: Of Gram–Schmidt frames: 0 takes all tuples of points, up to 0.8 fewer and fewer.
         gaps: Relative gaps of the eigenvalues between which weighted frames change from Gram–Schmidt frames to the
             principal axes; None for Gram–Schmidt frames alone.
+        max_frames: Most Gram–Schmidt frames of one cloud; an error says so beyond.
         generator: Source of randomness of mode "sample".
 
     Returns:
@@ -101,43 +106,41 @@ def frames(
         >>> elements.shape, weights.shape
         (torch.Size([2, 4, 3, 3]), torch.Size([2, 4]))
     """
-    if mode not in MODES:
-        raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
-    if degenerate not in DEGENERATE:
-        raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ConfigError(f"samples must be an integer of at least 1, not {samples!r}.")
+    check_options(mode, degenerate, threshold, samples, degree, sparsity, gaps)
     if group == SYMMETRIC:
-        return _of_graphs(x, mask, mode, degenerate, samples, generator)
+        policy = {"degenerate": degenerate, "samples": samples, "generator": generator}
+        return frames_of_graphs(x, mask, mode, policy)
     group = parse_group(group)
     check_cloud(x, mask, group.n)
+    options: dict[str, Any] = {
+        "degenerate": degenerate,
+        "threshold": threshold,
+        "samples": samples,
+        "degree": degree,
+        "sparsity": sparsity,
+        "gaps": gaps,
+        "max_frames": max_frames,
+        "generator": generator,
+    }
     if x.dtype in {torch.float16, torch.bfloat16}:
-        found = frames(
-            x.float(),
-            group,
-            mask,
-            mode,
-            degenerate=degenerate,
-            threshold=threshold,
-            samples=samples,
-            degree=degree,
-            sparsity=sparsity,
-            gaps=gaps,
-            generator=generator,
-        )
+        found = frames(x.float(), group, mask, mode, **options)
         return Frames(found.elements.to(x.dtype), found.weights.to(x.dtype))
     if isinstance(group, Lorentz):
         return lorentz_frames(
             x, group, mask, mode, degenerate=degenerate, threshold=threshold, samples=samples, generator=generator
         )
-    options: dict[str, Any] = {"reflections": group.reflections, "degree": degree, "threshold": threshold}
+    of_points: dict[str, Any] = {
+        "reflections": group.reflections,
+        "degree": degree,
+        "threshold": threshold,
+        "max_frames": max_frames,
+    }
     if mode == "weighted":
-        centre, floor = centroid(x, mask, group.euclidean)
         check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
-        elements, weights = weighted_frames(
-            x - centre[:, None], mask, sparsity=sparsity, gaps=gaps, floor=floor, **options
+        y, centre, floor = unit_cloud(x, mask, group.euclidean)
+        elements, weights = _only_used(
+            *weighted_frames(y, mask, sparsity=sparsity, gaps=gaps, floor=floor, **of_points)
         )
-        elements, weights = _only_used(elements, weights)
         return Frames(_affine(elements, centre, group), weights)
     canonical = mode == "canonical"
     axes: PrincipalAxes | ExaminedAxes
@@ -145,9 +148,16 @@ def frames(
     if group.n == 3:
         axes, bad, elements, weights = spatial_frames(x, mask, group, canonical=canonical, threshold=threshold)
         complete = bad is None
+        extreme = (bad is not None or canonical) and bool((~_in_range(axes.values)).any())
     else:
         axes, bad, elements, weights = _principal_frames(x, mask, group, canonical, threshold)
-        complete = False
+        complete, extreme = False, bool((~_in_range(axes.values)).any())
+    if extreme:
+        # squares or cubes leave the range of the dtype: look at the clouds at the size of 1
+        check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
+        y, centre, _ = unit_cloud(x, mask, group.euclidean)
+        found = frames(y, (O if group.reflections else SO)(group.n), mask, mode, **options)
+        return Frames(_affine(found.elements, centre, group), found.weights)
     if bad is not None:
         check_finite(axes.values)
         if degenerate == "raise":
@@ -158,10 +168,10 @@ def frames(
         return Frames(*_draw(elements, weights, samples, generator)) if mode == "sample" else Frames(elements, weights)
     if bad is not None and bool(bad.any()):
         rows = bad.nonzero().flatten()
-        part, part_mask = x[rows] - axes.mean[rows, None], None if mask is None else mask[rows]
-        floor = None if not group.euclidean else centroid(x[rows], part_mask, True)[1]
+        part_mask = None if mask is None else mask[rows]
+        part, _, floor = unit_cloud(x[rows], part_mask, group.euclidean)
         other = gram_schmidt_frames(
-            part, part_mask, sparsity=sparsity if degenerate == "weighted" else None, floor=floor, **options
+            part, part_mask, sparsity=sparsity if degenerate == "weighted" else None, floor=floor, **of_points
         )
         elements, weights = _replace(elements, weights, rows, *other)
     if canonical:
@@ -194,19 +204,38 @@ def canonicalize(
     return frames(x, group, mask, "canonical", degenerate="raise", threshold=threshold).elements[:, 0]
 
 
-def _of_graphs(
-    adjacency: Tensor, mask: Tensor | None, mode: str, degenerate: str, samples: int, generator: torch.Generator | None
-) -> Frames:
-    if mode == "weighted":
-        raise ConfigError(
-            "Frames of S_n cannot be continuous (Dym et al., 2024): mode='weighted' does not exist for them. Use "
-            "'full', 'sample' or 'canonical', or pool in the network."
-        )
-    drawn = "full" if degenerate == "raise" else mode
-    found = permutation_frames(adjacency, mask, drawn, refine=True, samples=samples, generator=generator)
-    if degenerate == "raise":
-        raise_if((found.weights > 0).sum(1) > 1, "automorphisms", "the numbering of its nodes is not unique")
-    return found
+def check_options(
+    mode: str,
+    degenerate: str,
+    threshold: float | None,
+    samples: int,
+    degree: int,
+    sparsity: float,
+    gaps: tuple[float, float] | None,
+) -> None:
+    """Check the options of `frames`.
+
+    Raises:
+        ConfigError: One is unknown or out of range.
+    """
+    if mode not in MODES:
+        raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
+    if degenerate not in DEGENERATE:
+        raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
+    if threshold is not None and not 0 < threshold < 1:
+        raise ConfigError(f"threshold is a relative size between 0 and 1, not {threshold!r}.")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ConfigError(f"samples must be an integer of at least 1, not {samples!r}.")
+    if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
+        raise ConfigError(f"degree must be an integer of at least 0, not {degree!r}.")
+    check_weights(sparsity, gaps)
+
+
+def _in_range(values: Tensor) -> Tensor:
+    """Which clouds have second moments ``[B, d]`` whose powers of 3/2 and square roots the dtype can hold."""
+    largest = values.detach()[:, -1]
+    info = torch.finfo(values.dtype)
+    return (largest == 0) | ((largest > info.tiny**0.5) & (largest < info.max**0.5))
 
 
 def _principal_frames(
@@ -214,7 +243,6 @@ def _principal_frames(
 ) -> tuple[PrincipalAxes, Tensor, Tensor, Tensor]:
     """Return axes, which clouds are degenerate, elements without translations, and weights, in any dimension."""
     axes = principal_axes_of(x, mask, group.euclidean)
-    check_finite(axes.values)
     bad = repeated_moments(axes, x, mask, threshold).any(-1)
     if x.requires_grad and bool(bad.any()):
         axes = _without_gradient(axes, x, mask, bad, group.euclidean)

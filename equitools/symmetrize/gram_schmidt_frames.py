@@ -22,15 +22,14 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError
-from equitools.symmetrize.completion import complement, rotation_design
-from equitools.symmetrize.frame_set import default_threshold
+from equitools.symmetrize.completion import complement, stabiliser_mean
+from equitools.symmetrize.frame_set import check_cloud, default_threshold
 
-__all__ = ["SPARSITY", "gram_schmidt_frames"]
+__all__ = ["MAX_FRAMES", "OUTERMOST", "SPARSITY", "gram_schmidt_frames"]
 
 SPARSITY = 0.5  # of the default; the outermost point has u ≥ 0.8
-_OUTERMOST = 0.8
-_TIE = 1e-5  # relative difference of squared lengths below which points count as equally far ("average")
-_MOST = 200_000  # frames of one cloud
+OUTERMOST = 0.8
+MAX_FRAMES = 10_000  # of one cloud
 
 
 class _Partial(NamedTuple):
@@ -51,6 +50,7 @@ def gram_schmidt_frames(
     sparsity: float | None = SPARSITY,
     threshold: float | None = None,
     floor: Tensor | None = None,
+    max_frames: int = MAX_FRAMES,
 ) -> tuple[Tensor, Tensor]:
     """Return weighted frames of clouds about the origin.
 
@@ -61,11 +61,13 @@ def gram_schmidt_frames(
         degree: To which degree outputs are averaged over the stabiliser of linear clouds and single points
             (`rotation_design`).
         sparsity: ``s`` above, in [0, 0.8); larger means fewer frames and steeper weights. None takes only the points
-            that are exactly outermost (up to 1e-5), with equal weights: the orbit of the cloud's own symmetry, and not
+            that are exactly outermost (up to a relative 1e-5 of their squared lengths in float64, 1e-4 in smaller
+            dtypes, and rounding), with equal weights: the orbit of the cloud's own symmetry, and not
             continuous.
         threshold: Points nearer to the axes found so far than this fraction of the cloud's size do not fix another
             axis; 1e-7 in float64, 1e-4 in smaller dtypes.
         floor: Lengths ``[B]`` below which a cloud counts as a single point, such as the rounding of its centroid.
+        max_frames: Of one cloud; a sphere of many points has as many as it has pairs.
 
     Returns:
         Rotations ``[B, F, d, d]``, the axes as columns, and weights ``[B, F]``.
@@ -76,10 +78,11 @@ def gram_schmidt_frames(
     Properties:
         equivariance: the frames of h x are h times those of x, with the same weights.
         continuity: an average of an invariant of the poses is continuous, also where clouds become linear, planar or
-            symmetric; its gradient is, too, but at linear clouds.
+            symmetric; its gradient is, too, but at clouds of rank d − 2 or less (linear ones in space).
     """
-    if sparsity is not None and not 0 <= sparsity < _OUTERMOST:
-        raise ConfigError(f"sparsity must lie in [0, {_OUTERMOST}), not {sparsity!r}.")
+    if sparsity is not None and not 0 <= sparsity < OUTERMOST:
+        raise ConfigError(f"sparsity must lie in [0, {OUTERMOST}), not {sparsity!r}.")
+    check_cloud(x, mask)
     batch, n, d = x.shape
     threshold = default_threshold(x.dtype) if threshold is None else threshold
     real = torch.ones(batch, n, dtype=torch.bool, device=x.device) if mask is None else mask
@@ -90,10 +93,13 @@ def gram_schmidt_frames(
     size = x.detach().square().sum(-1).amax(1).sqrt()
     smallest = threshold * size if floor is None else torch.maximum(threshold * size, floor)
     smallest = smallest.clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
+    base = 1e-5 if x.dtype == torch.float64 else 1e-4
+    # points that tie differ by the rounding of the centroid in squared lengths
+    tie = base + (x.new_zeros(batch) if floor is None else 8 * floor / size.clamp_min(torch.finfo(x.dtype).tiny))
     partial = _Partial(torch.arange(batch, device=x.device), x.new_zeros(batch, 0, d), x.new_ones(batch), x)
     done: list[tuple[Tensor, Tensor, Tensor]] = []  # cloud, rows, weight
     for _ in range(d - 1):
-        partial, completed = _next_axis(partial, real, smallest, sparsity, degree)
+        partial, completed = _next_axis(partial, real, smallest, sparsity, degree, tie, max_frames)
         done.append(completed)
     last = complement(partial.axes) if d > 1 else x.new_ones(batch, 1, 1)
     done.append((partial.cloud, torch.cat([partial.axes, last], 1), partial.weight))
@@ -105,7 +111,13 @@ def gram_schmidt_frames(
 
 
 def _next_axis(
-    now: _Partial, real: Tensor, smallest: Tensor, sparsity: float | None, degree: int
+    now: _Partial,
+    real: Tensor,
+    smallest: Tensor,
+    sparsity: float | None,
+    degree: int,
+    tie: Tensor,
+    max_frames: int,
 ) -> tuple[_Partial, tuple[Tensor, Tensor, Tensor]]:
     """Give every partial frame its next axis in all ways that count, and complete those that the cloud leaves open."""
     square = now.rest.square().sum(-1)
@@ -113,10 +125,15 @@ def _next_axis(
     open_ = outermost.detach() <= smallest[now.cloud].square()
     completed = _complete(now, open_, degree)
     now = _Partial(*(part[~open_] for part in now))
-    weights = _weights(square[~open_], real[now.cloud], sparsity)
+    weights = _weights(square[~open_], real[now.cloud], sparsity, tie[now.cloud])
     frame, point = weights.nonzero(as_tuple=True)
-    if len(frame) > _MOST * max(1, len(smallest)):
-        raise ConfigError(f"{len(frame)} weighted frames are too many; raise sparsity= or use mode='full'.")
+    most = int(torch.bincount(now.cloud[frame]).max()) if len(frame) else 0
+    if most > max_frames:
+        raise ConfigError(
+            f"A cloud has {most} frames of its outermost points, more than max_frames={max_frames}: they lie on a "
+            "sphere, or nearly. Raise sparsity towards 0.8 or max_frames, or refuse such clouds (mode='full', "
+            "degenerate='raise')."
+        )
     chosen = now.rest[frame, point]
     axis = chosen / chosen.norm(dim=-1, keepdim=True)
     rest = now.rest[frame]
@@ -125,15 +142,15 @@ def _next_axis(
     return _Partial(now.cloud[frame], axes, now.weight[frame] * weights[frame, point], rest), completed
 
 
-def _weights(square: Tensor, real: Tensor, sparsity: float | None) -> Tensor:
+def _weights(square: Tensor, real: Tensor, sparsity: float | None, tie: Tensor) -> Tensor:
     """Weights ``[M, N]`` of points by their squared lengths; rows add up to 1."""
     largest = square.detach().amax(1, keepdim=True)
     ratio = square / largest
     if sparsity is None:
-        weight = (ratio.detach() >= 1 - _TIE).to(square.dtype) * real
+        weight = (ratio.detach() >= 1 - tie.unsqueeze(1)).to(square.dtype) * real
     else:
         count = real.sum(1, keepdim=True).to(square.dtype)
-        power = (count.log() / math.log(1 / _OUTERMOST)).clamp_min(2.0)
+        power = (count.log() / math.log(1 / OUTERMOST)).clamp_min(2.0)
         logarithm = power * ratio.clamp_min(1e-300 if square.dtype == torch.float64 else 1e-37).log()
         norm = (logarithm.exp() * real).sum(1, keepdim=True) ** (1 / power)
         weight = (ratio / norm - sparsity).clamp_min(0) ** 3 * real
@@ -146,13 +163,13 @@ def _complete(now: _Partial, which: Tensor, degree: int) -> tuple[Tensor, Tensor
     k, d = axes.shape[-2:]
     if len(cloud) == 0:
         return cloud, axes.new_zeros(0, d, d), weight
-    table = rotation_design(d - k, degree).to(axes)
+    table, share = (part.to(axes) for part in stabiliser_mean(d - k, degree))
     rest = torch.einsum("kab,mbd->mkad", table, complement(axes))
     rows = torch.cat([axes.unsqueeze(1).expand(-1, len(table), -1, -1), rest], 2)
     return (
         cloud.repeat_interleave(len(table)),
         rows.reshape(-1, d, d),
-        (weight / len(table)).repeat_interleave(len(table)),
+        (weight.unsqueeze(1) * share).flatten(),
     )
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import SO, MatrixGroup, O, finite_group, multiplication_table, parse_group
-from equitools.symmetrize.frame_set import Frames
+from equitools.symmetrize.degenerate import check_finite
+from equitools.symmetrize.frame_set import Frames, check_cloud
 from equitools.symmetrize.orbit_symmetrize import Estimate
 from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
@@ -96,6 +97,14 @@ class GroupAverage(Symmetrized):
         self.samples, self.generator = samples, generator
         self.name, table, haar = _parse(group)
         self.centred = centred or haar.euclidean
+        if isinstance(group, str) and group.startswith("S_"):
+            if self.inputs[self.source].kind not in {"nodes", "edges"}:
+                raise ConfigError(
+                    f"{group} renumbers nodes: declare inputs as 'nodes' and 'edges', not as coordinates."
+                )
+        else:
+            self.declare(haar)
+            self.rigid = table is None or _orthogonal(table)
         weights = None
         if table is not None:
             if samples is not None or degree is not None:
@@ -165,6 +174,11 @@ class GroupAverage(Symmetrized):
         return Estimate(tuple(pair[0] for pair in listed), tuple(pair[1] for pair in listed))
 
     def _elements(self, x: Tensor, mask: Tensor | None, samples: int | None) -> Frames:
+        if self.inputs[self.source].kind == "points":
+            check_cloud(x, mask, self.dim)
+            check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
+        elif not x.is_floating_point() and self.dim is not None:
+            raise ShapeError(f"Floating-point input is needed, given {x.dtype}.")
         if self.table is not None and self.table_weights is not None:
             elements = self.table.to(x).expand(len(x), *self.table.shape)
             weights = self.table_weights.to(x).expand(len(x), -1)
@@ -173,6 +187,11 @@ class GroupAverage(Symmetrized):
             elements = self.linear.sample((len(x), count), self.generator).to(x)
             weights = x.new_full((len(x), count), 1 / count)
         return Frames(_about_centroid(elements, x, mask) if self.centred else elements, weights)
+
+
+def _orthogonal(table: Tensor) -> bool:
+    eye = torch.eye(table.shape[-1], dtype=table.dtype)
+    return bool(((table @ table.mT - eye).abs() < 1e-12).all())
 
 
 def _about_centroid(elements: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -223,7 +223,7 @@ class OrbitSymmetrize(Symmetrized):
             value if rep.kind == "shared" else act(back, value.repeat_interleave(count, 0), rep)
             for value, rep in zip(inputs, self.inputs, strict=True)
         ]
-        result = self._call(folded, None if mask is None else mask.repeat_interleave(count, 0))
+        result = self._send(folded, None if mask is None else mask.repeat_interleave(count, 0))
         one = flat.new_ones(len(flat), 1)
 
         def turned(value: Tensor, rep: Representation) -> Tensor:

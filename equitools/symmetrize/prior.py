@@ -61,7 +61,7 @@ def identity_metric(elements: Tensor, tolerance: float = 1e-3) -> Tensor:
     Args:
         elements: ``[B, d, d]``.
         tolerance: Largest Frobenius norm of g − 1 that counts; for a rotation of the plane, or about an axis, by θ it
-            is √8 sin(θ/2), so that 0.1 is about 2°.
+            is √8 sin(θ/2), so that 0.1 is about 4°.
 
     Returns:
         A scalar between 0 and 1, without gradient; of an empty batch not a number.

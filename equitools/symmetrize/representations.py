@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, IrrepsError, ShapeError, nearest
 from equitools.groups import Irreps, irreps_matrix, parse_irreps
+from equitools.ops.precision import full_precision
 from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 
 __all__ = ["Representation", "act", "fold", "inverse", "parse_representation", "unfold"]
@@ -85,41 +86,42 @@ def parse_representation(name: str | Irreps | Representation) -> Representation:
         ) from error
 
 
-def inverse(elements: Tensor) -> Tensor:
-    """Return the inverses of group elements; of orthogonal matrices and of rigid motions by transposing.
+def inverse(elements: Tensor, *, rigid: bool = False) -> Tensor:
+    """Return the inverses of group elements.
 
     Args:
         elements: Invertible matrices ``[..., s, s]``.
+        rigid: The matrices are orthogonal, or homogeneous matrices of rigid motions, and stay so under every change
+            that is differentiated: they are transposed, which is cheaper. Never for matrices with a scale that is
+            learned, even where it happens to be 1: the derivative would be that of the transpose.
 
     Returns:
         ``[..., s, s]``.
 
     Raises:
         ShapeError: A matrix is singular or not square.
+
+    Properties:
+        derivative: first and second derivatives are those of the inverse, also at orthogonal matrices.
     """
     if elements.ndim < 2 or elements.shape[-1] != elements.shape[-2]:
         raise ShapeError(f"Group elements are square matrices, given {list(elements.shape)}.")
-    size = elements.shape[-1]
-    with torch.no_grad():
-        gram = elements.transpose(-1, -2) @ elements
-        close = (gram - torch.eye(size, dtype=elements.dtype, device=elements.device)).abs()
-        bound = 64 * torch.finfo(elements.dtype).eps
-        # rigid motions first: one with a tiny translation is orthogonal as a matrix, too, up to rounding
-        rigid = size > 1 and _homogeneous(elements) and bool((close[..., :-1, :-1] <= bound).all())
-        orthogonal = not rigid and bool((close <= bound).all())
-    if rigid:
-        turned = elements[..., :-1, :-1].transpose(-1, -2)
-        upper = torch.cat([turned, -turned @ elements[..., :-1, -1:]], -1)
-        return torch.cat([upper, elements[..., -1:, :]], -2)
-    if orthogonal:
+    if not rigid:
+        found, info = torch.linalg.inv_ex(elements)
+        if bool((info != 0).any()):
+            raise ShapeError("A matrix among the group elements is singular: it has no inverse.")
+        return found
+    if elements.shape[-1] == 1 or not _homogeneous(elements):
         return elements.transpose(-1, -2)
-    found, info = torch.linalg.inv_ex(elements)
-    if bool((info != 0).any()):
-        raise ShapeError("A matrix among the group elements is singular: it has no inverse.")
-    return found
+    turned = elements[..., :-1, :-1].transpose(-1, -2)
+    upper = torch.cat([turned, -turned @ elements[..., :-1, -1:]], -1)
+    return torch.cat([upper, elements[..., -1:, :]], -2)
 
 
-def act(elements: Tensor, value: Tensor, representation: str | Irreps | Representation) -> Tensor:
+@full_precision
+def act(
+    elements: Tensor, value: Tensor, representation: str | Irreps | Representation, *, dim: int | None = None
+) -> Tensor:
     """Let one group element for each batch entry act on a value.
 
     Args:
@@ -127,12 +129,13 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
         value: ``[B, ...]``; the last axis (the last k of a tensor of rank k) is the one that turns, and between it and
             the batch there may be any axes: ``[B, N, d]``, ``[B, N, C, d]``, ``[B, d]``.
         representation: Of the value.
+        dim: The dimension d of vectors, for them to be checked; by default what the elements allow.
 
     Returns:
-        The shape of ``value``.
+        The shape and dtype of ``value``.
 
     Raises:
-        ShapeError: The value does not fit the representation or the elements.
+        ShapeError: The value does not fit the representation or the elements, or is of integers, which do not turn.
 
     Properties:
         action: act(g h, v) = act(g, act(h, v)).
@@ -142,7 +145,9 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
         return value
     if rep.kind in {"nodes", "edges"}:
         return (act_on_nodes if rep.kind == "nodes" else act_on_edges)(elements, value)
-    linear, shift = _parts(elements, value, rep)
+    if not value.is_floating_point():
+        raise ShapeError(f"A value of dtype {value.dtype} cannot be turned: hand it over as floating point.")
+    linear, shift = _parts(elements, value, rep, dim)
     if rep.irreps is not None:
         return _turn(irreps_matrix(rep.irreps, linear), value, -1)
     for axis in range(-rep.rank, 0) if rep.kind == "tensor" else ((-1,) if rep.kind == "points" else ()):
@@ -155,13 +160,23 @@ def act(elements: Tensor, value: Tensor, representation: str | Irreps | Represen
     return value
 
 
-def fold(value: Tensor, elements: Tensor, representation: str | Irreps | Representation) -> Tensor:
+@full_precision
+def fold(
+    value: Tensor,
+    elements: Tensor,
+    representation: str | Irreps | Representation,
+    *,
+    rigid: bool = False,
+    dim: int | None = None,
+) -> Tensor:
     """See a value from all frames: g⁻¹ value, with the frames folded into the batch.
 
     Args:
         value: ``[B, ...]``.
         elements: ``[B, F, d, d]`` or ``[B, F, d+1, d+1]``.
         representation: Of the value; "shared" values are returned as they are.
+        rigid: The elements are rigid motions, see `inverse`; frames of O, SO, E, SE are.
+        dim: The dimension of vectors, as for `act`.
 
     Returns:
         ``[B·F, ...]``, the frames of one batch entry side by side.
@@ -178,10 +193,18 @@ def fold(value: Tensor, elements: Tensor, representation: str | Irreps | Represe
     repeated = value.unsqueeze(1).expand(-1, count, *[-1] * (value.ndim - 1)).flatten(0, 1)
     if rep.kind == "scalar" and not rep.pseudo:
         return repeated
-    return act(inverse(elements).flatten(0, 1), repeated, rep)
+    return act(inverse(elements, rigid=rigid).flatten(0, 1), repeated, rep, dim=dim)
 
 
-def unfold(value: Tensor, elements: Tensor, weights: Tensor, representation: str | Irreps | Representation) -> Tensor:
+@full_precision
+def unfold(
+    value: Tensor,
+    elements: Tensor,
+    weights: Tensor,
+    representation: str | Irreps | Representation,
+    *,
+    dim: int | None = None,
+) -> Tensor:
     """Turn a network's values back from all frames and take their weighted mean.
 
     Args:
@@ -189,6 +212,7 @@ def unfold(value: Tensor, elements: Tensor, weights: Tensor, representation: str
         elements: ``[B, F, d, d]`` or ``[B, F, d+1, d+1]``.
         weights: ``[B, F]``.
         representation: Of the value.
+        dim: The dimension of vectors, as for `act`.
 
     Returns:
         ``[B, ...]``: Σ_f w_f g_f value_f.
@@ -202,11 +226,11 @@ def unfold(value: Tensor, elements: Tensor, weights: Tensor, representation: str
             f"The network was given {batch}·{count} clouds and returned {list(value.shape)}: its first axis must be "
             f"{batch * count}."
         )
-    turned = act(elements.flatten(0, 1), value, representation).unflatten(0, (batch, count))
+    turned = act(elements.flatten(0, 1), value, representation, dim=dim).unflatten(0, (batch, count))
     return (turned * weights.to(turned.dtype).reshape(batch, count, *[1] * (value.ndim - 1))).sum(1)
 
 
-def _parts(elements: Tensor, value: Tensor, rep: Representation) -> tuple[Tensor, Tensor | None]:
+def _parts(elements: Tensor, value: Tensor, rep: Representation, dim: int | None) -> tuple[Tensor, Tensor | None]:
     """The linear part ``[B, d, d]`` and the translation ``[B, d]`` of elements, by what the value's axes say."""
     if elements.ndim != 3 or value.ndim == 0 or value.shape[0] != elements.shape[0]:
         raise ShapeError(
@@ -214,7 +238,8 @@ def _parts(elements: Tensor, value: Tensor, rep: Representation) -> tuple[Tensor
         )
     size = elements.shape[-1]
     if rep.irreps is not None:
-        if size not in {3, 4} or value.shape[-1] != rep.irreps.dim:
+        fits = size == 3 or (size == 4 and _homogeneous(elements))
+        if not fits or dim not in {None, 3} or value.shape[-1] != rep.irreps.dim:
             raise ShapeError(
                 f"Irreps {rep.irreps} are [..., {rep.irreps.dim}] and need elements of O(3) or E(3); given "
                 f"{list(value.shape)} and elements {list(elements.shape)}."
@@ -224,14 +249,14 @@ def _parts(elements: Tensor, value: Tensor, rep: Representation) -> tuple[Tensor
         return elements, None
     rank = max(rep.rank, 1)
     lengths = set(value.shape[1:][-rank:]) if value.ndim > rank else set()
-    if lengths == {size}:
+    if lengths == {size} and dim in {None, size}:
         return elements, None
-    if lengths == {size - 1} and _homogeneous(elements):
+    if lengths == {size - 1} and dim in {None, size - 1} and _homogeneous(elements):
         return elements[:, :-1, :-1], elements[:, :-1, -1]
     raise ShapeError(
         f"Elements {list(elements.shape)} act on a {'position' if rep.kind == 'points' else f'tensor of rank {rank}'} "
-        f"whose last {'axis has' if rank == 1 else f'{rank} axes have'} length {size - 1} or {size}, given "
-        f"{list(value.shape)}."
+        f"whose last {'axis has' if rank == 1 else f'{rank} axes have'} length "
+        f"{dim or f'{size} (or {size - 1}, if they are homogeneous)'}, given {list(value.shape)}."
     )
 
 
@@ -245,5 +270,6 @@ def _turn(matrix: Tensor, value: Tensor, axis: int) -> Tensor:
     """Apply matrices ``[B, d, d]`` along one axis of ``[B, ...]``."""
     moved = value.movedim(axis, -1)
     flat = moved.flatten(1, -2) if moved.ndim > 2 else moved.unsqueeze(1)
-    turned = flat @ matrix.to(value.dtype).transpose(-1, -2)
+    both = torch.promote_types(matrix.dtype, value.dtype)
+    turned = (flat.to(both) @ matrix.to(both).transpose(-1, -2)).to(value.dtype)
     return turned.reshape(moved.shape).movedim(-1, axis)

@@ -13,12 +13,26 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError
-from equitools.symmetrize.gram_schmidt_frames import SPARSITY, gram_schmidt_frames
+from equitools.symmetrize.degenerate import check_finite
+from equitools.symmetrize.frame_set import check_cloud
+from equitools.symmetrize.gram_schmidt_frames import MAX_FRAMES, OUTERMOST, SPARSITY, gram_schmidt_frames
 from equitools.symmetrize.principal_frames import principal_axes_of, sign_table
 
-__all__ = ["GAPS", "weighted_frames"]
+__all__ = ["GAPS", "check_weights", "weighted_frames"]
 
 GAPS = (0.05, 0.2)
+
+
+def check_weights(sparsity: float, gaps: tuple[float, float] | None) -> None:
+    """Check the options of weighted frames.
+
+    Raises:
+        ConfigError: One is out of range.
+    """
+    if not 0 <= sparsity < OUTERMOST:
+        raise ConfigError(f"sparsity must lie in [0, {OUTERMOST}), not {sparsity!r}.")
+    if gaps is not None and not 0 < gaps[0] < gaps[1] <= 1:
+        raise ConfigError(f"gaps must be two numbers, 0 < first < second ≤ 1, not {gaps!r}.")
 
 
 def weighted_frames(
@@ -31,6 +45,7 @@ def weighted_frames(
     gaps: tuple[float, float] | None = GAPS,
     threshold: float | None = None,
     floor: Tensor | None = None,
+    max_frames: int = MAX_FRAMES,
 ) -> tuple[Tensor, Tensor]:
     """Return weighted frames of clouds about the origin, cheap in general and continuous everywhere that is possible.
 
@@ -44,21 +59,24 @@ def weighted_frames(
             principal axes take over. None: Gram–Schmidt frames alone.
         threshold: See `gram_schmidt_frames`.
         floor: See `gram_schmidt_frames`.
+        max_frames: See `gram_schmidt_frames`.
 
     Returns:
         Orthogonal matrices ``[B, F, d, d]`` and weights ``[B, F]``.
 
     Raises:
         ConfigError: Options out of range.
+        ShapeError: No clouds, or coordinates that are not finite.
 
     Properties:
         equivariance: the frames of h x are h times those of x, with the same weights.
-        continuity: averages of invariants are continuous everywhere, and continuously differentiable away from linear
-            clouds.
+        continuity: averages of invariants are continuous everywhere, and continuously differentiable away from clouds
+            of rank d − 2 or less (linear ones in space).
     """
-    options = {"reflections": reflections, "degree": degree, "sparsity": sparsity}
-    if gaps is not None and not 0 < gaps[0] < gaps[1] <= 1:
-        raise ConfigError(f"gaps must be two numbers, 0 < first < second ≤ 1, not {gaps!r}.")
+    options = {"reflections": reflections, "degree": degree, "sparsity": sparsity, "max_frames": max_frames}
+    check_weights(sparsity, gaps)
+    check_cloud(x, mask)
+    check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
     d, batch = x.shape[-1], x.shape[0]
     if gaps is None or d == 1 or batch == 0:
         return gram_schmidt_frames(x, mask, threshold=threshold, floor=floor, **options)  # type: ignore[arg-type]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from equitools.errors import ConfigError, ShapeError, nearest
+from equitools.errors import ConfigError, ShapeError
 from equitools.groups import MatrixGroup, parse_group
 from equitools.symmetrize.frame_set import Frames
-from equitools.symmetrize.frames import DEGENERATE, MODES, SYMMETRIC, frames
-from equitools.symmetrize.gram_schmidt_frames import SPARSITY
+from equitools.symmetrize.frames import SYMMETRIC, check_options, frames
+from equitools.symmetrize.gram_schmidt_frames import MAX_FRAMES, SPARSITY
+from equitools.symmetrize.graph_frames import frames_of_graphs
 from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
 from equitools.symmetrize.weighted_frames import GAPS
 
@@ -36,6 +37,8 @@ class FrameAverage(Symmetrized):
         threshold: What counts as degenerate, see `frames`.
         sparsity: Of weighted frames, see `frames`.
         gaps: Of weighted frames, see `frames`.
+        max_frames: Most Gram–Schmidt frames of one cloud, see `frames`.
+        generator: Source of randomness of mode "sample"; it advances with every call. None: torch's own.
         detach: Cut the derivative through the frames off. Wrong for conservative forces, which need it; the N-body
             code of the paper does so in training.
 
@@ -44,7 +47,9 @@ class FrameAverage(Symmetrized):
         ConfigError: An unknown mode, policy or representation.
 
     Properties:
-        equivariance: f(g x) = g f(x) for every mode but "sample", in float64 to 1e-9 of generic inputs.
+        equivariance: f(g x) = g f(x) for every mode but "sample", in float64 to 1e-9 of generic inputs. For S_n all
+            inputs declared as "nodes" tell nodes apart, and mode "canonical" averages over the automorphisms that are
+            left wherever one numbering would not do.
         projection: a network that is equivariant already is not changed.
         conservative: gradients include the derivative through the frame and agree with finite differences.
 
@@ -71,18 +76,20 @@ class FrameAverage(Symmetrized):
         threshold: float | None = None,
         sparsity: float = SPARSITY,
         gaps: tuple[float, float] | None = GAPS,
+        max_frames: int = MAX_FRAMES,
+        generator: torch.Generator | None = None,
         detach: bool = False,
     ) -> None:
         super().__init__(net, inputs, outputs, source)
-        self.group = group if group == SYMMETRIC else parse_group(group)
-        if group == SYMMETRIC:
-            self.mask_as = "nodes"
+        check_options(mode, degenerate, threshold, samples, self.degree, sparsity, gaps)
+        self.group: MatrixGroup | str = SYMMETRIC if group == SYMMETRIC else parse_group(group)
+        if isinstance(self.group, str):
             if self.inputs[self.source].kind != "edges":
                 raise ConfigError("Frames of S_n are those of a graph: declare its adjacency [B, n, n] as 'edges'.")
-        if mode not in MODES:
-            raise ConfigError(f"mode={mode!r} is not known. {nearest(str(mode), MODES)}")
-        if degenerate not in DEGENERATE:
-            raise ConfigError(f"degenerate={degenerate!r} is not known. {nearest(str(degenerate), DEGENERATE)}")
+        else:
+            self.declare(self.group)
+        if mode == "weighted" and not self.rigid:
+            raise ConfigError(f"There are no weighted frames of {self.group}: use 'full', 'sample' or 'canonical'.")
         self.mode = mode
         self.detach = detach
         self.options: dict[str, Any] = {
@@ -91,8 +98,10 @@ class FrameAverage(Symmetrized):
             "threshold": threshold,
             "sparsity": sparsity,
             "gaps": gaps,
+            "max_frames": max_frames,
+            "generator": generator,
             # one more than the outputs have, so that their gradients are averaged exactly, too: forces of linear clouds
-            "degree": self.degree + 1 if self.degree < 5 else self.degree,
+            "degree": self.degree + 1,
         }
 
     def extra_repr(self) -> str:
@@ -102,6 +111,21 @@ class FrameAverage(Symmetrized):
     def frames_of(self, x: Tensor, mask: Tensor | None) -> Frames:
         """Return the frames of clouds ``[B, N, d]`` in the mode that is in force now."""
         return frames(x.detach() if self.detach else x, self.group, mask, self.mode_now, **self.options)
+
+    def _frames(self, inputs: Sequence[Any], mask: Tensor | None) -> Frames:
+        if self.group != SYMMETRIC:
+            return super()._frames(inputs, mask)
+        self.check_count(inputs)
+        return frames_of_graphs(
+            inputs[self.source],
+            mask,
+            self.mode_now,
+            self.options,
+            # nodes of a graph are told apart by all that goes into the network, not by its adjacency alone
+            features=[value for value, rep in zip(inputs, self.inputs, strict=True) if rep.kind == "nodes"],
+            invariant=all(rep.kind == "scalar" for rep in self.representations[len(self.inputs) :])
+            and sum(rep.kind == "edges" for rep in self.inputs) == 1,
+        )
 
     @property
     def mode_now(self) -> str:
@@ -128,7 +152,13 @@ class FrameAverage(Symmetrized):
             off = _combine(torch.sub, self.through(one, inputs, mask), mean)
             off = _combine(partial(_weighted_square, weight=found.weights[:, k]), off, off)
             total = off if total is None else _combine(torch.add, total, off)
-        return _combine(lambda a, _: a.sqrt(), total, total)
+        return _combine(_root, total, total)
+
+
+def _root(variance: Tensor, _: Tensor) -> Tensor:
+    """Square roots whose gradient at zero is zero, not infinite."""
+    some = variance > 0
+    return torch.where(some, torch.where(some, variance, 1.0).sqrt(), 0.0)
 
 
 def _weighted_square(value: Tensor, _: Tensor, weight: Tensor) -> Tensor:
@@ -232,10 +262,22 @@ class Canonicalize(Symmetrized):
         """Return the canonicalizer's elements as frames."""
         found = self.canonicalizer(x, mask=mask)
         if isinstance(found, Frames):
-            return found
+            return _checked(found, x)
         if isinstance(found, tuple | list) and len(found) == 2:
-            return Frames(*found)
+            return _checked(Frames(*found), x)
         if not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != x.shape[0]:
             given = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ShapeError(f"The canonicalizer must return elements [{x.shape[0]}, s, s], it returned {given}.")
         return Frames(found.unsqueeze(1), torch.ones_like(found[:, :1, 0]))
+
+
+def _checked(found: Frames, x: Tensor) -> Frames:
+    elements, weights = found
+    if elements.ndim != 4 or elements.shape[2] != elements.shape[3] or elements.shape[:2] != weights.shape:
+        raise ShapeError(
+            f"Frames are elements [B, F, s, s] and weights [B, F]; the canonicalizer returned {list(elements.shape)} "
+            f"and {list(weights.shape)}."
+        )
+    if len(elements) != len(x):
+        raise ShapeError(f"The canonicalizer was given {len(x)} clouds and returned frames of {len(elements)}.")
+    return found

@@ -26,8 +26,9 @@ __all__ = ["Declared", "PointJudge"]
 
 Declared: TypeAlias = str | Irreps | Representation
 
-_JUMP = 1e-6  # of the RMS of an output: what counts as a jump
-_NUDGE = 1e-8  # of the RMS of the coordinates: what should not make one
+_STEEPEST = 100.0  # change of an output over that of the coordinates, by their RMS: above, it is a jump
+#: Of the RMS of the coordinates: inside and outside of what usually counts as degenerate.
+_NUDGES = (1e-8, 3e-7)
 #: Steps of differences of fourth order, by the RMS of the coordinates; one that agrees is enough. A canonical pose has
 #: places where it jumps, and a step across one is no derivative.
 _STEPS = {torch.float64: (1e-4, 1e-3, 1e-5)}
@@ -557,27 +558,33 @@ class PointJudge:
             given = degenerate[k]
             base = [given] if isinstance(given, Tensor) else list(given)
             base = [v.detach().double() if _floating(v) else v for v in base]
-            seen: list[dict[str, Tensor]] = [self.evaluate(base)]
-            for _ in range(2 * self.trials):
-                nudged = []
-                for value, rep in zip(base, self.inputs, strict=True):
-                    if rep.kind in {"points", "tensor"} and _floating(value):
-                        noise = torch.randn(value.shape, generator=self.generator, dtype=torch.float64)
-                        value = value + _NUDGE * max(tolerances.rms(value), 1e-3) * noise
-                    nudged.append(value)
-                seen.append(self.evaluate(nudged))
+            first = self.evaluate(base)
             rows = []
-            for name in self.outputs:
-                stack = torch.stack([outputs[name].double() for outputs in seen])
-                if self.per_point[name] and self.mask is not None and self.mask.shape == stack.shape[1:3]:
-                    stack = stack[:, self.mask]
-                size = max(tolerances.rms(stack[0]), self.scale(name))
-                high, low = stack.amax(0), stack.amin(0)
-                absolute, relative = tolerances.relative_error(high, low, self.dtype, size)
-                rows.append(Row("continuity", name, absolute, relative, _JUMP, size))
-            return rows
+            for nudge in _NUDGES:
+                seen = [first, *(self.evaluate(self.nudged(base, nudge)) for _ in range(2 * self.trials))]
+                for name in self.outputs:
+                    stack = torch.stack([outputs[name].double() for outputs in seen])
+                    if self.per_point[name] and self.mask is not None and self.mask.shape == stack.shape[1:3]:
+                        stack = stack[:, self.mask]
+                    size = max(tolerances.rms(stack[0]), self.scale(name))
+                    high, low = stack.amax(0), stack.amin(0)
+                    absolute, relative = tolerances.relative_error(high, low, self.dtype, size)
+                    rows.append(Row("continuity", name, absolute, relative, _STEEPEST * nudge, size))
+            return [
+                max((row for row in rows if row.output == name), key=lambda row: row.ratio) for name in self.outputs
+            ]
 
-        return self.worst("continuity", _JUMP, one, len(degenerate))
+        return self.worst("continuity", _STEEPEST * _NUDGES[0], one, len(degenerate))
+
+    def nudged(self, base: Sequence[Any], nudge: float) -> list[Any]:
+        """Move all points and tensors by a random fraction of their size."""
+        moved = []
+        for value, rep in zip(base, self.inputs, strict=True):
+            if rep.kind in {"points", "tensor"} and _floating(value):
+                noise = torch.randn(value.shape, generator=self.generator, dtype=torch.float64)
+                value = value + nudge * max(tolerances.rms(value), 1e-3) * noise
+            moved.append(value)
+        return moved
 
 
 def _floating(value: Any) -> bool:

@@ -8,7 +8,7 @@ import torch
 from equitools.errors import ConfigError
 from equitools.groups import SO, wigner_D
 from equitools.symmetrize import gram_schmidt_frames, rotation_design
-from equitools.symmetrize.completion import complement
+from equitools.symmetrize.completion import complement, stabiliser_mean
 
 
 @pytest.mark.parametrize("degree", range(6))
@@ -25,9 +25,10 @@ def test_design(degree):
 
 def test_design_is_not_more_than_it_says():
     # the tetrahedral table stands for degree 2: of degree 3 it leaves something
+    assert float(wigner_D(2, rotation_design(3, 1)).mean(0).abs().max()) > 1e-3
     assert float(wigner_D(3, rotation_design(3, 2)).mean(0).abs().max()) > 1e-3
     assert float(wigner_D(4, rotation_design(3, 3)).mean(0).abs().max()) > 1e-3
-    assert [len(rotation_design(3, k)) for k in range(6)] == [1, 12, 12, 24, 60, 60]
+    assert [len(rotation_design(3, k)) for k in range(6)] == [1, 4, 12, 24, 60, 60]
 
 
 def test_design_in_four_dimensions():
@@ -45,7 +46,15 @@ def test_design_has_limits():
     with pytest.raises(ConfigError, match="degree 3"):
         rotation_design(4, 4)
     with pytest.raises(ConfigError, match="elements"):
-        rotation_design(6, 1)
+        rotation_design(6, 2)
+    assert float(rotation_design(6, 1).mean(0).abs().max()) == 0  # vectors need changes of sign alone
+
+
+@pytest.mark.parametrize("degree", [6, 7])
+def test_stabilisers_of_points_at_any_degree(degree):
+    table, weights = stabiliser_mean(3, degree)
+    for l in range(1, degree + 1):
+        assert float(torch.einsum("k,kij->ij", weights, wigner_D(l, table)).abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize(("k", "d"), [(0, 3), (1, 3), (2, 3), (1, 2), (2, 5), (0, 1)])

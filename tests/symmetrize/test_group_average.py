@@ -304,7 +304,7 @@ def test_mistakes_are_named():
         GroupAverage(net, "S_20")
     with pytest.raises(ConfigError, match="at least 2 samples"):
         GroupAverage(net, "SO(3)", samples=1).estimate(cloud())
-    with pytest.raises(ShapeError, match="centroid"):
+    with pytest.raises(ShapeError, match="at least one point"):
         GroupAverage(net, "E(3)", samples=1)(cloud(), mask=torch.zeros(2, 4, dtype=torch.bool))
     with pytest.raises(ShapeError, match="1 inputs"):
         GroupAverage(net, "T").estimate(cloud(), cloud())
