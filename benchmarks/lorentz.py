@@ -236,8 +236,9 @@ def test(model: nn.Module, task: ParticleInteraction, protocol: Protocol) -> dic
         noise = model.noise(x, count, random)
         result[str(count)] = both(noise)
         if count > 1:
-            pieces = [model.estimate(x[k : k + 500], noise=noise[k : k + 500]).error for k in range(0, len(x), 500)]
-            result[str(count)]["standard_error"] = float(torch.cat(pieces).detach().mean())
+            with torch.no_grad():
+                pieces = [model.estimate(x[k : k + 500], noise=noise[k : k + 500]).error for k in range(0, len(x), 500)]
+            result[str(count)]["standard_error"] = float(torch.cat(pieces).mean())
     with torch.no_grad():
         _, distance = model.elements(x, model.noise(x, 1, random))
     result["orbit_distance"] = {"median": float(distance.median()), "mean": float(distance.mean())}
