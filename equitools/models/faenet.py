@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import pydantic
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from equitools.groups import Irreps
 from equitools.models.contract import Backbone, ModelConfig
@@ -59,6 +60,10 @@ class FAENetConfig(ModelConfig):
         gaps: Of weighted frames: relative gaps between the principal moments of the structure, between which its
             principal axes take over; null for Gram–Schmidt frames alone.
         sparsity: Of weighted frames near coinciding moments: larger means fewer frames and steeper weights.
+        max_frames: Most frames of a structure in evaluation (and of the modes that draw none): an error beyond.
+            Crystals and others with many equivalent edges or atoms may have thousands, and take as many passes.
+        copied_edges: Frames are evaluated so many at once that about this many edges are in memory; there is one frame
+            at once at least. Further ones are computed again in the backward pass.
         avg_num_neighbors: Sums over neighbours are divided by its square root (1: the published sum).
     """
 
@@ -84,6 +89,8 @@ class FAENetConfig(ModelConfig):
     frames_in_eval: FrameMode = "weighted"
     gaps: tuple[float, float] | None = GAPS
     sparsity: float = pydantic.Field(default=SPARSITY, ge=0, lt=0.8)
+    max_frames: int = pydantic.Field(default=512, ge=1)
+    copied_edges: int = pydantic.Field(default=200_000, ge=1)
     avg_num_neighbors: float = pydantic.Field(default=1.0, gt=0)
 
     @pydantic.model_validator(mode="after")
@@ -164,6 +171,7 @@ class FAENet(Backbone):
             ``node_features`` ``[N, irreps_out.dim]``.
 
         Raises:
+            ConfigError: A structure has more than ``config.max_frames`` frames.
             GraphError: Tags are missing.
             UnknownSpeciesError: An element that is not in ``config.species``.
         """
@@ -175,16 +183,34 @@ class FAENet(Backbone):
         elements, weights = frames_of_graphs(
             graph, start, fade / lengths.clamp_min(1e-6), config.symmetry, mode, planar=config.dimensions == 2,
             degree=2 if config.vectors else 1, sparsity=config.sparsity, gaps=config.gaps,
+            max_frames=config.max_frames,
         )  # fmt: skip
         copies = copies_of(graph, elements, weights)
-        e = self.edges(copies.seen(start), lengths, copies.edge)
-        weight = (fade if config.envelope else torch.ones_like(fade)).index_select(0, copies.edge).unsqueeze(1)
-        levels = self._levels(self.nodes(graph).index_select(0, copies.node), e, weight, copies)
-        features = copies.average(self._scalars(levels), graph.num_nodes)
+        nodes, parts = self.nodes(graph), list(copies.parts(config.copied_edges))
+        if len(parts) == 1:
+            features = self._averaged(copies, nodes, start, lengths, fade)
+        else:
+            features = start.new_zeros(graph.num_nodes, self.irreps_out.dim)
+            for part in parts:
+                found = checkpoint(self._averaged, part, nodes, start, lengths, fade, use_reentrant=False)
+                features = features + cast("torch.Tensor", found)
         if self.vectors is not None:
-            found = copies.average_vectors(self.vectors(levels[-1]), graph.num_nodes)
-            features = torch.cat([features, found * self._coordination(graph, fade)], dim=1)
+            scalars, vectors = features.split([features.shape[1] - 3, 3], dim=1)
+            features = torch.cat([scalars, vectors * self._coordination(graph, fade)], dim=1)
         return {"node_features": features}
+
+    @full_precision  # the backward pass calls it, too
+    def _averaged(
+        self, copies: Copies, nodes: torch.Tensor, start: torch.Tensor, lengths: torch.Tensor, fade: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what copies of the graphs contribute to the features of the atoms."""
+        e = self.edges(copies.seen(start), lengths, copies.edge)
+        weight = (fade if self.config.envelope else torch.ones_like(fade)).index_select(0, copies.edge).unsqueeze(1)
+        levels = self._levels(nodes.index_select(0, copies.node), e, weight, copies)
+        features = copies.average(self._scalars(levels), len(nodes))
+        if self.vectors is None:
+            return features
+        return torch.cat([features, copies.average_vectors(self.vectors(levels[-1]), len(nodes))], dim=1)
 
     def _levels(self, h: torch.Tensor, e: torch.Tensor, weight: torch.Tensor, copies: Copies) -> list[torch.Tensor]:
         levels = [h]

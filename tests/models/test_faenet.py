@@ -205,6 +205,68 @@ def test_copies_see_the_same_lengths(make_graph) -> None:
     torch.testing.assert_close(copies.average_vectors(seen, graph.num_nodes), other)
 
 
+@pytest.mark.parametrize("kind", ["Potential", "DirectPotential"])
+def test_runs_of_frames_change_nothing(kind: str) -> None:
+    graph = batch([graph_of("water"), graph_of("atom"), graph_of("methane")])
+    wrap = {"Potential": Potential, "DirectPotential": DirectPotential}[kind]
+    results = []
+    for edges in (10**9, 100):
+        options = {"vectors": True, "graph_norm": True, "max_frames": 4000, "frames_in_training": "weighted"}
+        model = wrap(small(copied_edges=edges, layers=1, **options)).double().train()
+        outputs = model(graph)
+        loss = outputs["forces"].square().sum() + outputs["energy"].sum()
+        slopes = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
+        results.append([outputs["energy"], outputs["forces"], *slopes])
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            assert (one is None) == (two is None)
+            if one is not None:
+                torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-9)
+
+
+def test_runs_are_as_long_as_they_may_be() -> None:
+    graph = batch([graph_of("benzene"), graph_of("atom"), graph_of("water")])
+    vectors = graph.edge_vectors()
+    copies = copies_of(graph, *frames_of_graphs(graph, vectors, torch.ones(len(vectors)).double(), "E(3)", "weighted"))
+    parts = list(copies.parts(300))
+    assert len(parts) > 5
+    assert max(len(part.edge) for part in parts) < 300 + 132
+    for name in ("element", "weight", "node", "edge"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(copies, name))
+    for part in parts:
+        assert torch.equal(part.node[part.edge_index], graph.edge_index[:, part.edge])
+        assert torch.equal(part.node_copy[part.edge_index[0]], part.edge_copy)
+
+
+def test_too_many_frames_are_an_error() -> None:
+    from ase.build import bulk, fcc111
+
+    slab = fcc111("Pt", (2, 2, 3), vacuum=8.0)
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.05, seed=1)
+    for atoms, limit in ((slab, 512), (crystal, 512)):
+        graph = Graph.from_ase(atoms, cutoff=4.0, dtype=torch.float64)
+        model = small(species=[29, 78], max_frames=limit)
+        with pytest.raises(ConfigError, match=r'max_frames = .*dimensions=2.* sparsity .*frames_in_eval="full"'):
+            model(graph)
+    assert small(species=[29, 78], sparsity=0.75)(graph)["node_features"].isfinite().all()
+    assert small(species=[29, 78], frames_in_eval="full", max_frames=8)(graph)["node_features"].isfinite().all()
+    flat = small(species=[29, 78], dimensions=2)
+    assert flat(Graph.from_ase(slab, cutoff=4.0, dtype=torch.float64))["node_features"].isfinite().all()
+
+
+def test_canonical_frames_of_a_displaced_crystal_are_one() -> None:
+    from ase.build import bulk
+
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.rattle(0.05, seed=1)
+    graph = Graph.from_ase(atoms, cutoff=4.0, dtype=torch.float64)
+    vectors = graph.edge_vectors()
+    for symmetry in ("E(3)", "SE(3)"):
+        weights = frames_of_graphs(graph, vectors, 1 / vectors.norm(dim=1), symmetry, "canonical")[1]
+        assert weights.tolist() == [[1.0]]
+
+
 def test_empty_batch() -> None:
     graph = Graph.from_arrays(torch.zeros(0, 3), [], cutoff=4.0, dtype=torch.float64)
     assert small()(graph)["node_features"].shape == (0, 14)
