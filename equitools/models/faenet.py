@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Literal, cast
 
 import pydantic
@@ -43,7 +44,8 @@ class FAENetConfig(ModelConfig):
             the sum of theirs.
         skip: How the features of all layers reach the output: ``none``, ``add``, ``concat`` or ``concat_atom``.
         energy_head: ``none``, ``weighted-av-initial-embeds`` or ``weighted-av-final-embeds``.
-        tags: Width of the embedding of tags, 0 for none; the graph then needs ``extras["tags"]``.
+        tags: Width of the embedding of tags, 0 for none; the graph then needs ``extras["tags"]``, each 0 (bulk),
+            1 (surface) or 2 (adsorbate); others are refused, since ASE's builders number layers instead.
         period_group: Width of the embeddings of period and group, 0 for none.
         physical: Give each atom the physical properties of its element.
         physical_hidden: Width of a learned map of those; 0 takes them as they are.
@@ -119,6 +121,7 @@ class FAENet(Backbone):
         config: A `FAENetConfig`.
 
     Attributes:
+        node_inputs: Names of what the graph must have among its extras: ``("tags",)``, or nothing.
         irreps_out: ``"{hidden // 2}x0e"``, and ``1x1o`` with ``vectors``.
         symmetry: ``config.symmetry``; with two dimensions the translations, the part of it that `equitools.testing` has
             a name for.
@@ -144,6 +147,14 @@ class FAENet(Backbone):
     def __init__(self, config: FAENetConfig) -> None:
         super().__init__(config)
         half = config.hidden // 2
+        self.node_inputs = ("tags",) if config.tags else ()
+        if config.frames_in_training == "sample" and config.frames_in_eval == "weighted":
+            warnings.warn(
+                'frames_in_training="sample" shows the network poses of principal axes, but frames_in_eval="weighted" '
+                'others, too: take "sample_weighted" and "weighted", or "sample" and "full".',
+                UserWarning,
+                stacklevel=2,
+            )
         # rotations about one axis alone have no name there
         self.symmetry = config.symmetry if config.dimensions == 3 else "T(3)"  # type: ignore[misc]
         self.irreps_out = Irreps(f"{half}x0e+1x1o" if config.vectors else f"{half}x0e")

@@ -16,7 +16,15 @@ from torch.nn import functional
 from equitools.errors import ConfigError, ShapeError
 from equitools.ops.precision import full_precision
 
-__all__ = ["ParticleGNN", "ParticleGNNLayer", "centroid", "check_particles", "others", "pair_attributes", "with_velocities"]
+__all__ = [
+    "ParticleGNN",
+    "ParticleGNNLayer",
+    "centroid",
+    "check_particles",
+    "others",
+    "pair_attributes",
+    "with_velocities",
+]
 
 #: Relative distance from a line within which positions count as lying on it.
 LINEAR = {torch.float64: 1e-7}
@@ -60,9 +68,7 @@ def centroid(x: Tensor, mask: Tensor | None = None) -> Tensor:
     return (x * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True)
 
 
-def check_particles(
-    loc: Tensor, vel: Tensor, charges: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def check_particles(loc: Tensor, vel: Tensor, charges: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Check what a network of particles is given, and put zeros where the mask says that there is no particle.
 
     Returns:
