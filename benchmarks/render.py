@@ -44,6 +44,7 @@ PARTS = {
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
     "nbody": (nbody_page.page, "nbody"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
+    "faenet_frames": (faenet_page.faenet_frames, "faenet_frames"),
     "adaptation": (adaptation_page.page, "adaptation"),
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
 }

@@ -14,7 +14,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from benchmarks import faenet_acac
+from benchmarks import faenet_acac, faenet_frames
+from benchmarks._results import RESULTS
 from benchmarks.symmetrized import faenet_page
 from benchmarks.symmetrized.faenet_page import TITLES
 
@@ -103,3 +104,15 @@ def test_page() -> None:
     assert "| – | – |" in lines[TITLES["direct_full"]]
     assert "20 ps of constant-energy dynamics" in faenet_page.faenet_acac(table)
     assert "no results" in faenet_page.faenet_acac(None)
+
+
+def test_the_table_of_frames_is_what_is_counted() -> None:
+    stored = json.loads((RESULTS / "faenet_frames.json").read_text(encoding="utf-8"))
+    rows = stored["result"]["frames"]
+    assert list(rows) == list(faenet_frames.structures())
+    for name in ("water", "methane", "Cu crystal, 4 atoms", "NaCl crystal, 8 atoms, displaced"):
+        atoms = faenet_frames.structures()[name]
+        assert {kind: faenet_frames.count(atoms, **o) for kind, o in faenet_frames.KINDS.items()} == rows[name], name
+    text = faenet_page.faenet_frames(stored)
+    assert f"| water | {rows['water']['weighted']} |" in text
+    assert "no results" in faenet_page.faenet_frames(None)

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.products.origin import origin
 from benchmarks.side_by_side.report import number
 
-__all__ = ["TITLES", "faenet_acac"]
+__all__ = ["TITLES", "faenet_acac", "faenet_frames"]
 
 #: What each run is called.
 TITLES = {
@@ -65,6 +65,25 @@ def faenet_acac(table: dict[str, Any] | None) -> str:
         "turned (root mean square).",
         "",
         origin(table),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def faenet_frames(table: dict[str, Any] | None) -> str:
+    """Return the table of the numbers of frames."""
+    if table is None:
+        return "There are no results of this version yet: `python benchmarks/faenet_frames.py` writes them.\n"
+    result = table["result"]
+    kinds = list(next(iter(result["frames"].values())))
+    lines = [f"| structure | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+    lines += [
+        f"| {name} | {' | '.join(str(counts[kind]) for kind in kinds)} |" for name, counts in result["frames"].items()
+    ]
+    lines += [
+        "",
+        f"Frames of E(3) with a cutoff of {number(result['cutoff_A'])} Å; displaced: each atom at random, "
+        f"{number(result['displacement_A'])} Å along each axis. Counted by `{table['command']}`.",
         "",
     ]
     return "\n".join(lines)

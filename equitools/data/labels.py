@@ -180,6 +180,8 @@ def _read_extras(structure: Structure, atoms: Any) -> None:
         from ase import units
 
         structure.extras[keys.VELOCITIES] = np.array(atoms.get_velocities(), dtype=np.float64) * units.fs
+    if keys.TAGS in atoms.arrays:
+        structure.extras[keys.TAGS] = np.array(atoms.arrays[keys.TAGS], dtype=np.int64)
     for key in CHARGE_KEYS:
         if isinstance(atoms.info.get(key), int | float | np.number):
             structure.extras[keys.TOTAL_CHARGE] = np.array(float(atoms.info[key]))

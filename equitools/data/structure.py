@@ -29,7 +29,8 @@ class Structure:
         label_keys: Where each label was found, such as ``results.energy`` (of the stored calculator) or
             ``info.REF_energy``.
         label_units: Units of labels that `equitools.graph.KEYS` does not know.
-        extras: Further inputs: ``velocities [N, 3]`` Å/fs and ``total_charge`` e, where the file has them.
+        extras: Further inputs: ``velocities [N, 3]`` Å/fs and ``total_charge`` e and ASE's ``tags [N]``, where the file
+            has them.
         info: The configuration's plain entries that are no labels (strings, numbers).
         other_keys: Keys of the file that were not read as labels; they help after a misspelt name.
         source: The file.

@@ -20,7 +20,7 @@ from equitools.graph.checks import (
     check_finite,
     check_shape,
 )
-from equitools.graph.keys import CHARGES, ENERGY, KEYS, NODE_ENERGY, TOTAL_CHARGE, VELOCITIES
+from equitools.graph.keys import CHARGES, ENERGY, KEYS, NODE_ENERGY, TAGS, TOTAL_CHARGE, VELOCITIES
 from equitools.graph.neighbours import neighbour_list
 from equitools.ops.precision import full_precision
 from equitools.ops.segment import segment_gather
@@ -150,6 +150,7 @@ class Graph:
         *,
         label_levels: Mapping[str, str] | None = None,
         extras: Mapping[str, Any] | None = None,
+        tags: bool = False,
     ) -> Graph:
         """Make a graph from an object with ``positions``, ``numbers``, ``cell`` and ``pbc``, such as ASE's Atoms.
 
@@ -162,6 +163,7 @@ class Graph:
             labels: See `from_arrays`.
             label_levels: See `from_arrays`.
             extras: See `from_arrays`.
+            tags: Take ASE's tags along as ``extras["tags"]``, which are 0 where none were set.
         """
         missing = [name for name in ("positions", "numbers", "cell", "pbc") if not hasattr(atoms, name)]
         if missing:
@@ -169,6 +171,8 @@ class Graph:
                 f"Graph.from_ase needs an object with positions, numbers, cell and pbc, such as ase.Atoms; "
                 f"{type(atoms).__name__} has no {', '.join(missing)}."
             )
+        if tags:
+            extras = {TAGS: np.array(atoms.get_tags(), dtype=np.int64), **(extras or {})}
         return cls.from_arrays(
             np.array(atoms.positions, dtype=np.float64),
             np.asarray(atoms.numbers),

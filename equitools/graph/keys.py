@@ -26,6 +26,7 @@ __all__ = [
     "PBC",
     "POSITIONS",
     "STRESS",
+    "TAGS",
     "TOTAL_CHARGE",
     "VELOCITIES",
     "VIRIAL",
@@ -43,6 +44,7 @@ BATCH = "batch"
 EDGE_INDEX = "edge_index"
 EDGE_SHIFT = "edge_shift"
 VELOCITIES = "velocities"
+TAGS = "tags"
 TOTAL_CHARGE = "total_charge"
 ENERGY = "energy"
 INTERACTION_ENERGY = "interaction_energy"
@@ -91,6 +93,7 @@ _SPECS = (
     KeySpec(EDGE_SHIFT, "[E, 3]", "1", "edge", "float", "Integer-valued lattice shift S of the sender's image.", (3,)),
     KeySpec(VELOCITIES, "[N, 3]", "Å/fs", "node", "float", "Velocities, an optional input.", (3,)),
     KeySpec(TOTAL_CHARGE, "[B]", "e", "graph", "float", "Total charge, an optional input."),
+    KeySpec(TAGS, "[N]", "1", "node", "int", "ASE's tags, an optional input."),
     KeySpec(ENERGY, "[B]", "eV", "graph", "float64", "Total energy, reference energies included."),
     KeySpec(INTERACTION_ENERGY, "[B]", "eV", "graph", "float", "Energy without the reference energies."),
     KeySpec(NODE_ENERGY, "[N]", "eV", "node", "float64", "Energy of each atom; sums to the energy."),

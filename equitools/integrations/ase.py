@@ -8,6 +8,7 @@ need. Importing this module also registers the calculator under the name ``"equi
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -112,6 +113,15 @@ class EquitoolsCalculator(Calculator):
         self.skin = float(skin)
         self.compute_stress = compute_stress is not False and getattr(self.model, "has_stress", True)
         self.info_inputs = tuple(name for name in getattr(self.model, "inputs", ()) if name in INFO_KEYS)
+        backbone = getattr(self.model, "backbone", self.model)
+        self.reads_tags = "tags" in getattr(backbone, "node_inputs", ())
+        if str(getattr(getattr(backbone, "config", None), "frames_in_eval", "")).startswith("sample"):
+            warnings.warn(
+                "This model draws its frames at random in evaluation, too: the same atoms have another energy and "
+                'other forces at every call. Build it with frames_in_eval="weighted" or "full" for dynamics.',
+                UserWarning,
+                stacklevel=2,
+            )
         self._neighbours: _NeighbourCache | None = None
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str] = ("energy", "forces")) -> dict[str, Any]:
@@ -136,7 +146,9 @@ class EquitoolsCalculator(Calculator):
         if self._neighbours is None or not self._neighbours.covers(atoms):
             self._neighbours = None  # so that a failed search leaves nothing behind
             self._neighbours = _NeighbourCache(self._graph(atoms, self.cutoff + self.skin), atoms, self.skin)
-        graph = self._neighbours.graph_at(atoms, self.cutoff, self._extras(atoms), self.device)
+        extras = {name: torch.tensor([value], dtype=self.dtype) for name, value in self._extras(atoms).items()}
+        extras |= {name: torch.from_numpy(value) for name, value in self._node_extras(atoms).items()}
+        graph = self._neighbours.graph_at(atoms, self.cutoff, extras, self.device)
         return self._results(self._run(graph, wanted), 0, slice(None), wanted)
 
     def evaluate_many(
@@ -196,6 +208,8 @@ class EquitoolsCalculator(Calculator):
             key = INFO_KEYS[name]
             if self.atoms.info.get(key) != atoms.info.get(key):
                 changes.append(key)
+        if self.reads_tags and not np.array_equal(self.atoms.get_tags(), atoms.get_tags()):
+            changes.append("tags")
         return changes
 
     def _has_stress(self, atoms: Atoms) -> bool:
@@ -231,6 +245,9 @@ class EquitoolsCalculator(Calculator):
     def _extras(self, atoms: Atoms) -> dict[str, float]:
         return {name: float(atoms.info.get(INFO_KEYS[name], 0.0)) for name in self.info_inputs}
 
+    def _node_extras(self, atoms: Atoms) -> dict[str, np.ndarray]:
+        return {"tags": np.array(atoms.get_tags(), dtype=np.int64)} if self.reads_tags else {}
+
     def _graph(self, atoms: Atoms, cutoff: float) -> Graph:
         if len(atoms) == 0:
             raise CalculatorInputError("There are no atoms in the structure.")
@@ -245,7 +262,7 @@ class EquitoolsCalculator(Calculator):
                 np.array(atoms.pbc),
                 cutoff=cutoff,
                 dtype=self.dtype,
-                extras=extras or None,
+                extras={**extras, **self._node_extras(atoms)} or None,
                 extra_levels=dict.fromkeys(extras, "graph") or None,
             )
         except EquitoolsError as error:
@@ -321,7 +338,7 @@ class _NeighbourCache:
         # NaN compares as False, so that it reaches the checks of a fresh graph
         return bool(moved <= (0.5 * self.skin) ** 2)
 
-    def graph_at(self, atoms: Atoms, cutoff: float, extras: dict[str, float], device: torch.device) -> Graph:
+    def graph_at(self, atoms: Atoms, cutoff: float, extras: dict[str, torch.Tensor], device: torch.device) -> Graph:
         positions = np.array(atoms.positions, dtype=np.float64)
         sender, receiver = self.edge_index
         vectors = positions[sender] - positions[receiver] + self.offset
@@ -333,7 +350,7 @@ class _NeighbourCache:
             edge_index=torch.from_numpy(self.edge_index[:, keep]),
             edge_shift=torch.from_numpy(self.edge_shift[keep]).to(dtype),
             cutoff=cutoff,
-            extras={name: torch.tensor([value], dtype=dtype) for name, value in extras.items()},
+            extras=extras,
         )
         return graph.to(device=device) if device.type != "cpu" else graph
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, nearest
-from equitools.models.gnn import ParticleGNN, centroid, check_particles
+from equitools.models.gnn import ParticleGNN, centroid, check_particles, with_velocities
 from equitools.ops.precision import full_precision
 from equitools.symmetrize import Frames, Symmetrized, frames
 from equitools.symmetrize.frame_set import default_threshold, pad_frames
@@ -152,7 +152,8 @@ class DeepSetsCanonicalizer(torch.nn.Module):
                 "span space, as where all moves in one plane. degenerate='weighted' takes weighted frames instead."
             )
         part = None if mask is None else mask[rows]
-        other = frames(loc[rows], "O(3)", part, "weighted")
+        cloud, points = with_velocities(loc[rows], vel[rows], part)
+        other = frames(cloud, "O(3)", points, "weighted")
         width = other.weights.shape[1]
         elements, weights = pad_frames(elements, weights, width)
         return Frames(elements.index_copy(0, rows, other.elements), weights.index_copy(0, rows, other.weights))
@@ -169,7 +170,8 @@ class CNGNN(torch.nn.Module):
         canonicalizer: From the system to group elements; ``None``: `DeepSetsCanonicalizer` of the paper's size.
 
     Properties:
-        equivariance: rotations, reflections and translations of the system move the answer.
+        equivariance: rotations, reflections and translations of the system move the answer, also of planar and linear
+            systems and of single particles: where positions leave axes open, the velocities decide.
         permutation: relabelling the particles relabels the answer.
         padding: particles that the mask leaves out have no effect, and 0 is returned for them.
         any_number: the same network takes systems of any number of particles.
@@ -204,7 +206,7 @@ class CNGNN(torch.nn.Module):
             ShapeError: The shapes do not fit together.
             DegenerateFrameError: See `DeepSetsCanonicalizer`.
         """
-        check_particles(loc, vel, charges, mask)
+        loc, vel, charges = check_particles(loc, vel, charges, mask)
         centre = centroid(loc, mask)
         loc = loc - centre
         found = self.canonicalizer(loc, vel, charges, mask)

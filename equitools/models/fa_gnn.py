@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError
-from equitools.models.gnn import ParticleGNNLayer, centroid, check_particles, pair_attributes
+from equitools.models.gnn import ParticleGNNLayer, centroid, check_particles, pair_attributes, with_velocities
 from equitools.ops.precision import full_precision
 from equitools.symmetrize import fold, frames, unfold
 
@@ -38,6 +38,7 @@ class FAGNN(torch.nn.Module):
 
     Properties:
         equivariance: rotations, reflections and translations of the system move the answer (frames of the full mode).
+            Exact also where the particles lie on a line or there is only one: the velocities join their cloud then.
         permutation: relabelling the particles relabels the answer.
         padding: particles that the mask leaves out have no effect, and 0 is returned for them.
         any_number: the same network takes systems of any number of particles.
@@ -83,13 +84,13 @@ class FAGNN(torch.nn.Module):
             ShapeError: The shapes do not fit together.
             DegenerateFrameError: With ``frame_options={"degenerate": "raise"}``, a degenerate cloud.
         """
-        check_particles(loc, vel, charges, mask)
+        loc, vel, charges = check_particles(loc, vel, charges, mask)
         size = loc.shape[0]
         attributes = pair_attributes(loc, charges).unsqueeze(1)
         real = None if mask is None else mask.unsqueeze(1)
         centre = centroid(loc, mask)
         loc = loc - centre
-        elements, weights = self._frames(loc, mask)
+        elements, weights = self._frames(*with_velocities(loc, vel, mask))
         h = self.embedding(
             torch.cat([fold(loc, elements, "vector", rigid=True), fold(vel, elements, "vector", rigid=True)], dim=-1)
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Literal, cast
 
 import pydantic
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from equitools.groups import Irreps
 from equitools.models.contract import Backbone, ModelConfig
@@ -42,7 +44,8 @@ class FAENetConfig(ModelConfig):
             the sum of theirs.
         skip: How the features of all layers reach the output: ``none``, ``add``, ``concat`` or ``concat_atom``.
         energy_head: ``none``, ``weighted-av-initial-embeds`` or ``weighted-av-final-embeds``.
-        tags: Width of the embedding of tags, 0 for none; the graph then needs ``extras["tags"]``.
+        tags: Width of the embedding of tags, 0 for none; the graph then needs ``extras["tags"]``, each 0 (bulk),
+            1 (surface) or 2 (adsorbate); others are refused, since ASE's builders number layers instead.
         period_group: Width of the embeddings of period and group, 0 for none.
         physical: Give each atom the physical properties of its element.
         physical_hidden: Width of a learned map of those; 0 takes them as they are.
@@ -59,6 +62,10 @@ class FAENetConfig(ModelConfig):
         gaps: Of weighted frames: relative gaps between the principal moments of the structure, between which its
             principal axes take over; null for Gram–Schmidt frames alone.
         sparsity: Of weighted frames near coinciding moments: larger means fewer frames and steeper weights.
+        max_frames: Most frames of a structure in evaluation (and of the modes that draw none): an error beyond.
+            Crystals and others with many equivalent edges or atoms may have thousands, and take as many passes.
+        copied_edges: Frames are evaluated so many at once that about this many edges are in memory; there is one frame
+            at once at least. Further ones are computed again in the backward pass.
         avg_num_neighbors: Sums over neighbours are divided by its square root (1: the published sum).
     """
 
@@ -84,6 +91,8 @@ class FAENetConfig(ModelConfig):
     frames_in_eval: FrameMode = "weighted"
     gaps: tuple[float, float] | None = GAPS
     sparsity: float = pydantic.Field(default=SPARSITY, ge=0, lt=0.8)
+    max_frames: int = pydantic.Field(default=512, ge=1)
+    copied_edges: int = pydantic.Field(default=200_000, ge=1)
     avg_num_neighbors: float = pydantic.Field(default=1.0, gt=0)
 
     @pydantic.model_validator(mode="after")
@@ -112,6 +121,7 @@ class FAENet(Backbone):
         config: A `FAENetConfig`.
 
     Attributes:
+        node_inputs: Names of what the graph must have among its extras: ``("tags",)``, or nothing.
         irreps_out: ``"{hidden // 2}x0e"``, and ``1x1o`` with ``vectors``.
         symmetry: ``config.symmetry``; with two dimensions the translations, the part of it that `equitools.testing` has
             a name for.
@@ -137,6 +147,14 @@ class FAENet(Backbone):
     def __init__(self, config: FAENetConfig) -> None:
         super().__init__(config)
         half = config.hidden // 2
+        self.node_inputs = ("tags",) if config.tags else ()
+        if config.frames_in_training == "sample" and config.frames_in_eval == "weighted":
+            warnings.warn(
+                'frames_in_training="sample" shows the network poses of principal axes, but frames_in_eval="weighted" '
+                'others, too: take "sample_weighted" and "weighted", or "sample" and "full".',
+                UserWarning,
+                stacklevel=2,
+            )
         # rotations about one axis alone have no name there
         self.symmetry = config.symmetry if config.dimensions == 3 else "T(3)"  # type: ignore[misc]
         self.irreps_out = Irreps(f"{half}x0e+1x1o" if config.vectors else f"{half}x0e")
@@ -164,6 +182,7 @@ class FAENet(Backbone):
             ``node_features`` ``[N, irreps_out.dim]``.
 
         Raises:
+            ConfigError: A structure has more than ``config.max_frames`` frames.
             GraphError: Tags are missing.
             UnknownSpeciesError: An element that is not in ``config.species``.
         """
@@ -175,16 +194,34 @@ class FAENet(Backbone):
         elements, weights = frames_of_graphs(
             graph, start, fade / lengths.clamp_min(1e-6), config.symmetry, mode, planar=config.dimensions == 2,
             degree=2 if config.vectors else 1, sparsity=config.sparsity, gaps=config.gaps,
+            max_frames=config.max_frames,
         )  # fmt: skip
         copies = copies_of(graph, elements, weights)
-        e = self.edges(copies.seen(start), lengths, copies.edge)
-        weight = (fade if config.envelope else torch.ones_like(fade)).index_select(0, copies.edge).unsqueeze(1)
-        levels = self._levels(self.nodes(graph).index_select(0, copies.node), e, weight, copies)
-        features = copies.average(self._scalars(levels), graph.num_nodes)
+        nodes, parts = self.nodes(graph), list(copies.parts(config.copied_edges))
+        if len(parts) == 1:
+            features = self._averaged(copies, nodes, start, lengths, fade)
+        else:
+            features = start.new_zeros(graph.num_nodes, self.irreps_out.dim)
+            for part in parts:
+                found = checkpoint(self._averaged, part, nodes, start, lengths, fade, use_reentrant=False)
+                features = features + cast("torch.Tensor", found)
         if self.vectors is not None:
-            found = copies.average_vectors(self.vectors(levels[-1]), graph.num_nodes)
-            features = torch.cat([features, found * self._coordination(graph, fade)], dim=1)
+            scalars, vectors = features.split([features.shape[1] - 3, 3], dim=1)
+            features = torch.cat([scalars, vectors * self._coordination(graph, fade)], dim=1)
         return {"node_features": features}
+
+    @full_precision  # the backward pass calls it, too
+    def _averaged(
+        self, copies: Copies, nodes: torch.Tensor, start: torch.Tensor, lengths: torch.Tensor, fade: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what copies of the graphs contribute to the features of the atoms."""
+        e = self.edges(copies.seen(start), lengths, copies.edge)
+        weight = (fade if self.config.envelope else torch.ones_like(fade)).index_select(0, copies.edge).unsqueeze(1)
+        levels = self._levels(nodes.index_select(0, copies.node), e, weight, copies)
+        features = copies.average(self._scalars(levels), len(nodes))
+        if self.vectors is None:
+            return features
+        return torch.cat([features, copies.average_vectors(self.vectors(levels[-1]), len(nodes))], dim=1)
 
     def _levels(self, h: torch.Tensor, e: torch.Tensor, weight: torch.Tensor, copies: Copies) -> list[torch.Tensor]:
         levels = [h]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from equitools.ops import segment_mean
+from equitools.errors import ConfigError
+from equitools.ops import segment_mean, segment_sum
 from equitools.symmetrize import Frames, frames
-from equitools.symmetrize.gram_schmidt_frames import SPARSITY
+from equitools.symmetrize.gram_schmidt_frames import MAX_FRAMES, SPARSITY
 from equitools.symmetrize.weighted_frames import GAPS
 
 if TYPE_CHECKING:
     from equitools.graph import Graph
 
 __all__ = ["Copies", "copies_of", "frames_of_graphs"]
+
+#: By which share the longer of two opposite edges of a periodic system gets longer at most, the other one shorter.
+SLOPE = 0.3
 
 
 class Copies(NamedTuple):
@@ -39,6 +44,30 @@ class Copies(NamedTuple):
     edge_copy: Tensor
     edge_index: Tensor
 
+    def parts(self, edges: int) -> Iterator[Copies]:
+        """Split into runs of whole copies with about ``edges`` copied edges each, but never less than one copy."""
+        most = max(edges, 1)
+        total = torch.bincount(self.edge_copy, minlength=len(self.weight)).cumsum(0)
+        if len(total) < 2 or int(total[-1]) <= most:
+            yield self
+            return
+        nodes = torch.bincount(self.node_copy, minlength=len(self.weight)).cumsum(0).tolist()
+        run, edges_until = torch.div(total - 1, most, rounding_mode="floor"), total.tolist()
+        start, node, edge = 0, 0, 0
+        for stop in [*(run.diff().nonzero().flatten() + 1).tolist(), len(run)]:
+            node_end, edge_end = nodes[stop - 1], edges_until[stop - 1]
+            n, e = slice(node, node_end), slice(edge, edge_end)
+            yield Copies(
+                element=self.element[start:stop],
+                weight=self.weight[start:stop],
+                node=self.node[n],
+                edge=self.edge[e],
+                node_copy=self.node_copy[n] - start,
+                edge_copy=self.edge_copy[e] - start,
+                edge_index=self.edge_index[:, e] - node,
+            )
+            start, node, edge = stop, node_end, edge_end
+
     def seen(self, vectors: Tensor) -> Tensor:
         """Return vectors ``[E, 3]`` of the edges as the copies see them, ``[E', 3]``."""
         inverse = self.element.index_select(0, self.edge_copy)
@@ -58,11 +87,14 @@ class Copies(NamedTuple):
 def frames_of_graphs(
     graph: Graph, vectors: Tensor, closeness: Tensor, symmetry: str, mode: str, *, planar: bool = False,
     degree: int = 1, sparsity: float = SPARSITY, gaps: tuple[float, float] | None = GAPS,
+    max_frames: int = MAX_FRAMES,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return frames of every graph of a batch.
 
     An isolated system is a cloud of its atoms about their mean. The atoms of a periodic one have no positions that all
-    periodic images agree on; it is the cloud of its edge vectors, each as long as its closeness says.
+    periodic images agree on; it is the cloud of its edge vectors, each as long as its closeness says, and the longer of
+    two that are opposite where it goes from the atom that has less around it to the one that has more. Without that,
+    every cloud were its own inversion, and no third moment could tell one sign of an axis from the other.
 
     Args:
         graph: The batch.
@@ -76,6 +108,10 @@ def frames_of_graphs(
             that their gradients are averaged exactly, too.
         sparsity: Of weighted frames.
         gaps: Of weighted frames.
+        max_frames: Most frames of one graph.
+
+    Raises:
+        ConfigError: A graph has more; the message says what to do.
 
     Returns:
         Elements ``[B, F, 3, 3]`` and weights ``[B, F]``. Graphs without edges have the identity: nothing of them
@@ -92,7 +128,20 @@ def frames_of_graphs(
     cloud, mask = _padded(points[..., :dim], owner, graph.num_graphs)
     wide = torch.float32 if vectors.device.type == "mps" else torch.float64
     kind = "weighted" if mode == "sample_weighted" else mode
-    found = frames(cloud[directed].to(wide), group, mask[directed], kind, degree=degree, sparsity=sparsity, gaps=gaps)
+    drawn = mode in ("sample", "sample_weighted")  # one of however many
+    most = MAX_FRAMES if drawn else max_frames
+    try:
+        found = frames(
+            cloud[directed].to(wide), group, mask[directed], kind,
+            degree=degree, sparsity=sparsity, gaps=gaps, max_frames=most,
+        )  # fmt: skip
+    except ConfigError as error:
+        if "max_frames" not in str(error):
+            raise
+        raise ConfigError(_too_many(f"more than {most}", most)) from error
+    counts = (found.weights.detach() > 0).sum(1)
+    if not drawn and len(counts) and int(counts.max()) > most:
+        raise ConfigError(_too_many(str(int(counts.max())), most))
     if mode == "sample_weighted":
         found = _drawn(*found)
     elements, weights = found.elements.to(vectors.dtype), found.weights.to(vectors.dtype)
@@ -110,6 +159,15 @@ def frames_of_graphs(
     )
 
 
+def _too_many(count: str, most: int) -> str:
+    return (
+        f"A structure has {count} weighted frames, over the limit max_frames = {most}: many of its atoms (edges, where "
+        "it is periodic) are equally far out, as in a crystal. For slabs take dimensions=2; else raise sparsity "
+        'towards 0.79, take frames_in_eval="full" (few frames where the principal axes are unique, but energies that '
+        "jump where they are not), or raise max_frames: the time grows with it, the memory does not."
+    )
+
+
 def _drawn(elements: Tensor, weights: Tensor) -> Frames:
     picked = torch.multinomial(weights.detach(), 1)
     rows = torch.arange(len(weights), device=weights.device)[:, None]
@@ -124,7 +182,11 @@ def _points(graph: Graph, vectors: Tensor, closeness: Tensor) -> tuple[Tensor, T
     if not bool(periodic.any()):
         return centred, graph.batch
     length = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-12)
-    scaled = vectors * (closeness / length).unsqueeze(1)
+    # something that tells the two ends of an edge apart: the element, and how much is around
+    around = segment_sum(closeness.unsqueeze(1), receiver, graph.num_nodes).squeeze(1)
+    around = around + 0.1 * graph.atomic_numbers.to(around)
+    slope = torch.tanh(around.index_select(0, receiver) - around.index_select(0, graph.edge_index[0]))
+    scaled = vectors * (closeness * (1 + SLOPE * slope) / length).unsqueeze(1)
     owner = graph.batch[receiver]
     if bool(periodic.all()):
         return scaled, owner

@@ -16,7 +16,18 @@ from torch.nn import functional
 from equitools.errors import ConfigError, ShapeError
 from equitools.ops.precision import full_precision
 
-__all__ = ["ParticleGNN", "ParticleGNNLayer", "centroid", "check_particles", "others", "pair_attributes"]
+__all__ = [
+    "ParticleGNN",
+    "ParticleGNNLayer",
+    "centroid",
+    "check_particles",
+    "others",
+    "pair_attributes",
+    "with_velocities",
+]
+
+#: Relative distance from a line within which positions count as lying on it.
+LINEAR = {torch.float64: 1e-7}
 
 
 def others(particles: int, device: torch.device | None = None) -> Tensor:
@@ -57,11 +68,15 @@ def centroid(x: Tensor, mask: Tensor | None = None) -> Tensor:
     return (x * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True)
 
 
-def check_particles(loc: Tensor, vel: Tensor, charges: Tensor, mask: Tensor | None) -> None:
-    """Check what a network of particles is given.
+def check_particles(loc: Tensor, vel: Tensor, charges: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Check what a network of particles is given, and put zeros where the mask says that there is no particle.
+
+    Returns:
+        Positions, velocities and charges.
 
     Raises:
-        ShapeError: The shapes or dtypes do not fit together.
+        ShapeError: The shapes or dtypes do not fit together, a system has no particle, or a real particle has an entry
+            that is not finite.
     """
     if loc.ndim != 3 or loc.shape[-1] != 3 or not loc.is_floating_point():
         raise ShapeError(f"Positions must be a floating-point tensor [B, N, 3], given {list(loc.shape)} {loc.dtype}.")
@@ -73,6 +88,46 @@ def check_particles(loc: Tensor, vel: Tensor, charges: Tensor, mask: Tensor | No
         raise ShapeError(
             f"The mask must be bool {list(loc.shape[:2])} (True: a real particle), not {list(mask.shape)} {mask.dtype}."
         )
+    if loc.shape[1] == 0 or (mask is not None and not bool(mask.any(dim=1).all())):
+        which = [] if mask is None else (~mask.any(dim=1)).nonzero().flatten()[:8].tolist()
+        raise ShapeError(f"Every system must have a particle, but system {which or 'all'} of {len(loc)} has none.")
+    given = [loc, vel, charges]
+    if mask is not None:  # not times 0: padding may hold anything, NaN included
+        given = [torch.where(mask.unsqueeze(-1), value, torch.zeros_like(value)) for value in given]
+    for name, value in zip(("Positions", "Velocities", "Charges"), given, strict=True):
+        finite = value.detach().isfinite().flatten(1).all(dim=1)
+        if not bool(finite.all()):
+            rows = (~finite).nonzero().flatten()[:8].tolist()
+            raise ShapeError(f"{name} must be finite, but those of system {rows} of {len(loc)} are not finite.")
+    return given[0], given[1], given[2]
+
+
+def with_velocities(loc: Tensor, vel: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return clouds of positions, and of velocities, too, where the positions lie on a line or in one point.
+
+    A frame of such positions leaves axes open that the velocities may tell; about the centroid they are vectors as
+    the positions are. Elsewhere they are masked, which leaves the frames as they were.
+
+    Args:
+        loc: Positions about the centroid ``[B, N, 3]``, 0 where no particle is.
+        vel: Velocities ``[B, N, 3]``, likewise.
+        mask: Real particles ``[B, N]``.
+
+    Returns:
+        The clouds and their mask; those that were given where no system is linear.
+    """
+    with torch.no_grad():
+        axis = torch.gather(loc, 1, loc.square().sum(-1).argmax(1)[:, None, None].expand(-1, 1, 3))
+        far = axis.square().sum(-1)  # of the outermost particle
+        off = torch.linalg.cross(loc, axis.expand_as(loc), dim=-1).square().sum(-1).amax(1, keepdim=True)
+        # squares: a thousandth of the size in float32; clouds next to a line have frames next to undefined
+        least = LINEAR.get(loc.dtype, 1e-3)
+        moving = vel.square().sum(-1).amax(1, keepdim=True)
+        linear = (off <= (least * far).square()) | (far <= (torch.finfo(loc.dtype).eps ** 2) * moving)
+    if not bool(linear.any()):
+        return loc, torch.ones_like(loc[..., 0], dtype=torch.bool) if mask is None else mask
+    real = torch.ones_like(loc[..., 0], dtype=torch.bool) if mask is None else mask
+    return torch.cat([loc, vel], 1), torch.cat([real, real & linear], 1)
 
 
 class ParticleGNNLayer(torch.nn.Module):
@@ -164,7 +219,7 @@ class ParticleGNN(torch.nn.Module):
         Raises:
             ShapeError: The shapes do not fit together.
         """
-        check_particles(loc, vel, charges, mask)
+        loc, vel, charges = check_particles(loc, vel, charges, mask)
         attributes = pair_attributes(loc, charges)
         h = self.embedding(torch.cat([loc, vel], dim=-1))
         for layer in self.layers:

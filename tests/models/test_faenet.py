@@ -79,7 +79,7 @@ def test_linear_molecules_and_other_degenerate_ones(name: str, mode: str, symmet
         assert float((moved["energy"] - reference["energy"]).abs().max()) < 1e-9
         turned = model.backbone(graph_of(name, matrix))["node_features"][:, -3:].detach()
         assert float((turned - vectors @ matrix.T).abs().max()) < 1e-9
-        if mode == "weighted" and name not in ("diatomic", "carbon dioxide"):  # linear: energies are only continuous
+        if mode == "weighted":
             assert float((moved["forces"] - reference["forces"] @ matrix.T).abs().max()) < 1e-9
         assert torch.isfinite(moved["forces"]).all()
 
@@ -205,6 +205,68 @@ def test_copies_see_the_same_lengths(make_graph) -> None:
     torch.testing.assert_close(copies.average_vectors(seen, graph.num_nodes), other)
 
 
+@pytest.mark.parametrize("kind", ["Potential", "DirectPotential"])
+def test_runs_of_frames_change_nothing(kind: str) -> None:
+    graph = batch([graph_of("water"), graph_of("atom"), graph_of("methane")])
+    wrap = {"Potential": Potential, "DirectPotential": DirectPotential}[kind]
+    results = []
+    for edges in (10**9, 100):
+        options = {"vectors": True, "graph_norm": True, "max_frames": 4000, "frames_in_training": "weighted"}
+        model = wrap(small(copied_edges=edges, layers=1, **options)).double().train()
+        outputs = model(graph)
+        loss = outputs["forces"].square().sum() + outputs["energy"].sum()
+        slopes = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
+        results.append([outputs["energy"], outputs["forces"], *slopes])
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            assert (one is None) == (two is None)
+            if one is not None:
+                torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-9)
+
+
+def test_runs_are_as_long_as_they_may_be() -> None:
+    graph = batch([graph_of("benzene"), graph_of("atom"), graph_of("water")])
+    vectors = graph.edge_vectors()
+    copies = copies_of(graph, *frames_of_graphs(graph, vectors, torch.ones(len(vectors)).double(), "E(3)", "weighted"))
+    parts = list(copies.parts(300))
+    assert len(parts) > 5
+    assert max(len(part.edge) for part in parts) < 300 + 132
+    for name in ("element", "weight", "node", "edge"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(copies, name))
+    for part in parts:
+        assert torch.equal(part.node[part.edge_index], graph.edge_index[:, part.edge])
+        assert torch.equal(part.node_copy[part.edge_index[0]], part.edge_copy)
+
+
+def test_too_many_frames_are_an_error() -> None:
+    from ase.build import bulk, fcc111
+
+    slab = fcc111("Pt", (2, 2, 3), vacuum=8.0)
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.05, seed=1)
+    for atoms, limit in ((slab, 512), (crystal, 512)):
+        graph = Graph.from_ase(atoms, cutoff=4.0, dtype=torch.float64)
+        model = small(species=[29, 78], max_frames=limit)
+        with pytest.raises(ConfigError, match=r'max_frames = .*dimensions=2.* sparsity .*frames_in_eval="full"'):
+            model(graph)
+    assert small(species=[29, 78], sparsity=0.75)(graph)["node_features"].isfinite().all()
+    assert small(species=[29, 78], frames_in_eval="full", max_frames=8)(graph)["node_features"].isfinite().all()
+    flat = small(species=[29, 78], dimensions=2)
+    assert flat(Graph.from_ase(slab, cutoff=4.0, dtype=torch.float64))["node_features"].isfinite().all()
+
+
+def test_canonical_frames_of_a_displaced_crystal_are_one() -> None:
+    from ase.build import bulk
+
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.rattle(0.05, seed=1)
+    graph = Graph.from_ase(atoms, cutoff=4.0, dtype=torch.float64)
+    vectors = graph.edge_vectors()
+    for symmetry in ("E(3)", "SE(3)"):
+        weights = frames_of_graphs(graph, vectors, 1 / vectors.norm(dim=1), symmetry, "canonical")[1]
+        assert weights.tolist() == [[1.0]]
+
+
 def test_empty_batch() -> None:
     graph = Graph.from_arrays(torch.zeros(0, 3), [], cutoff=4.0, dtype=torch.float64)
     assert small()(graph)["node_features"].shape == (0, 14)
@@ -254,6 +316,84 @@ def test_tags() -> None:
     assert not torch.allclose(model(tagged[0])["node_features"], model(tagged[1])["node_features"])
     with pytest.raises(GraphError, match="from 0 to 3"):
         model(tagged[2])
+
+
+def test_tags_of_ase(tmp_path: Path) -> None:
+    from ase import Atoms
+    from ase.io import write
+
+    from equitools import data
+    from equitools.integrations.ase import EquitoolsCalculator
+    from equitools.training.prepare import graphs_of
+
+    positions, numbers = STRUCTURES["water"]
+    atoms = Atoms(numbers, positions, tags=[0, 1, 2])
+    write(tmp_path / "a.xyz", [atoms, atoms], format="extxyz")
+    (read, again) = graphs_of(list(data.read([tmp_path / "a.xyz"])), 4.0, torch.float64)
+    made = Graph.from_ase(atoms, cutoff=4.0, dtype=torch.float64, tags=True)
+    assert made.extras["tags"].tolist() == read.extras["tags"].tolist() == again.extras["tags"].tolist() == [0, 1, 2]
+    assert "tags" not in Graph.from_ase(atoms, cutoff=4.0).extras
+    et.save(Potential(small(hidden=32, tags=4)).double().eval(), tmp_path / "model.safetensors")
+    wanted = et.load(tmp_path / "model.safetensors")(batch([made, read]))
+    atoms.calc = EquitoolsCalculator(tmp_path / "model.safetensors")
+    np.testing.assert_allclose(wanted["energy"].detach().numpy(), atoms.get_potential_energy(), atol=1e-10)
+    np.testing.assert_allclose(wanted["forces"].detach().numpy()[:3], atoms.get_forces(), atol=1e-10)
+    many = atoms.calc.evaluate_many([atoms])[0]["energy"]
+    assert many == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+    before = atoms.get_potential_energy()
+    atoms.set_tags([0, 0, 1])
+    assert abs(atoms.get_potential_energy() - before) > 1e-6
+    atoms.set_tags([1, 2, 3])
+    with pytest.raises(GraphError, match="from 1 to 3"):
+        atoms.get_potential_energy()
+
+
+def test_frames_that_do_not_fit_are_warned_of() -> None:
+    from equitools.integrations.ase import EquitoolsCalculator
+
+    with pytest.warns(UserWarning, match='"sample" and "full"'):
+        small(frames_in_training="sample")
+    with pytest.warns(UserWarning, match="at random in evaluation"):
+        EquitoolsCalculator(Potential(small(frames_in_eval="sample", frames_in_training="sample")))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"message_passing": "updownscale"},
+        {"message_passing": "base"},
+        {"second_layer": False},
+        {"complex_mp": True},
+        {"graph_norm": True},
+        {"skip": "none"},
+        {"skip": "add"},
+        {"skip": "concat_atom"},
+        {"energy_head": "weighted-av-initial-embeds"},
+        {"energy_head": "weighted-av-final-embeds"},
+        {"period_group": 2},
+        {"physical": False},
+        {"physical_hidden": 5},
+        {"envelope": False},
+        {"symmetry": "SE(3)"},
+        {"dimensions": 2},
+        {"frames_in_eval": "full"},
+        {"gaps": None},
+        {"avg_num_neighbors": 4.0},
+        {"gaussians": 7},
+    ],
+    ids=str,
+)
+def test_every_option_changes_the_function(option: dict[str, object]) -> None:
+    """With the same numbers in all parameters that both networks have."""
+    # so little off its symmetry that weighted frames are a blend of both kinds
+    graph = graph_of("benzene", orthogonal(5))
+    nudge = torch.randn(12, 3, generator=torch.Generator().manual_seed(3))
+    graph = graph.replace(positions=graph.positions + 0.2 * nudge)
+    one, two = small(), small(**option)
+    own = two.state_dict()
+    shared = {k: v for k, v in one.state_dict().items() if k in own and own[k].shape == v.shape}
+    two.load_state_dict(shared, strict=False)
+    assert float((two(graph)["node_features"] - one(graph)["node_features"]).detach().abs().max()) > 1e-6
 
 
 @pytest.mark.parametrize("mode", ["weighted", "full"])

@@ -301,6 +301,37 @@ def test_wrappers_make_the_plain_network_equivariant() -> None:
     assert canonical(*given, mask=mask).isfinite().all()
 
 
+@pytest.mark.parametrize("number", [1, 2, 4])
+@pytest.mark.parametrize("name", ["fa", "fa_paper", "cn_paper", "cn_small"])
+def test_equivariance_where_positions_lie_on_a_line(name: str, number: int) -> None:
+    network, (loc, vel, charges) = make(name), systems(number=number)
+    loc = loc[:, :, :1] * torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64) + 1.0
+    turned, turn, move = moved((loc, vel, charges))
+    wanted = network(loc, vel, charges) @ turn.mT + move
+    torch.testing.assert_close(network(*turned), wanted, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nan_in_padding_and_in_particles(name: str) -> None:
+    network, given = make(name), systems(4, 7)
+    mask = torch.arange(7) < torch.tensor([7, 5, 3, 4])[:, None]
+    wanted = network(*given, mask)
+    spoilt = [torch.where(mask[..., None], part, torch.nan).requires_grad_() for part in given]
+    found = network(*spoilt, mask)
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
+    for slope in torch.autograd.grad(found.square().sum(), spoilt):
+        assert slope.isfinite().all()
+    for k, word in enumerate(("Positions", "Velocities", "Charges")):
+        for bad in (torch.nan, torch.inf):
+            wrong = [part.clone() for part in given]
+            wrong[k][2, 1] = bad
+            with pytest.raises(ShapeError, match=rf"{word}.*system \[2\] of 4.*not finite"):
+                network(*wrong, mask)
+    mask[1] = False
+    with pytest.raises(ShapeError, match=r"system \[1\] of 4 has none"):
+        network(*given, mask)
+
+
 def test_errors() -> None:
     loc, vel, charges = systems()
     for network in (ParticleGNN(4, 1), FAGNN(1, 1), CNGNN(4, 1)):
