@@ -45,6 +45,7 @@ PARTS = {
     "nbody": (nbody_page.page, "nbody"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
     "adaptation": (adaptation_page.page, "adaptation"),
+    "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
 }
 
 

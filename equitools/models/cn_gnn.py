@@ -18,6 +18,10 @@ __all__ = ["CNGNN", "DeepSetsCanonicalizer", "VectorDeepSetsLayer"]
 
 #: What the canonicalizer may look at, and how many vectors of a particle that makes.
 FEATURES = {"pv": 2, "pvc": 3}
+#: Roundings within which the third vector counts as lying in the plane of the others: of thousands of
+#: planar systems layers brought all but a few below 6, and one to 24. In float64 there is room for more.
+SIDE = {torch.float64: 1e4}
+SIDE_ELSE = 64.0
 
 
 class VectorDeepSetsLayer(torch.nn.Module):
@@ -217,14 +221,21 @@ def _orthonormal(vectors: Tensor, least: Tensor, scale: Tensor) -> tuple[Tensor,
     Args:
         vectors: ``[B, 3, 3]``.
         least: Length ``[B]`` at which the first two count as dependent.
-        scale: Lengths ``[B]`` of what the vectors were made of: the third is dependent at their rounding.
+        scale: Lengths ``[B]`` of what the vectors were made of. The third is dependent where its side could be theirs
+            by rounding: an error of eps·scale in each vector moves its height by eps·lever.
     """
     first, second, third = vectors.unbind(-1)
+    lengths = vectors.detach().norm(dim=-2)
     first, bad = _unit(first, least)
-    second, flat = _unit(second - (second * first).sum(dim=-1, keepdim=True) * first, least)
+    rest = second - (second * first).sum(dim=-1, keepdim=True) * first
+    second, flat = _unit(rest, least)
+    with torch.no_grad():  # errors of the first two turn the normal, the more the shorter they are
+        smallest = torch.finfo(vectors.dtype).tiny
+        tilt = (1 + lengths[:, 1] / lengths[:, 0].clamp_min(smallest)) / rest.norm(dim=-1).clamp_min(smallest)
+        lever = scale * (1 + lengths[:, 2] * tilt)
     normal = torch.linalg.cross(first, second)
     height = (third * normal).sum(dim=-1, keepdim=True).detach()
-    beside = height[:, 0].abs() <= 16 * torch.finfo(vectors.dtype).eps * scale
+    beside = height[:, 0].abs() <= SIDE.get(vectors.dtype, SIDE_ELSE) * torch.finfo(vectors.dtype).eps * lever
     return torch.stack([first, second, normal * height.sign()], dim=-1), bad | flat | beside
 
 

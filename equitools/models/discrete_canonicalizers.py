@@ -11,16 +11,16 @@ Source:
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, nearest
-from equitools.groups import finite_group
-from equitools.models.canonicalizers import centroid, check_clouds, homogeneous
+from equitools.groups import finite_group, multiplication_table
+from equitools.models.canonicalizers import centroid, homogeneous
+from equitools.models.cloud_input import check_clouds, mask_arguments, takes_mask
 from equitools.ops.precision import full_precision
 
 __all__ = ["ESTIMATORS", "Activations", "DiscreteCanonicalizer", "distinct_vectors_loss"]
@@ -54,8 +54,9 @@ class DiscreteCanonicalizer(torch.nn.Module):
     Args:
         elements: Orthogonal matrices ``[G, d, d]`` that form a group, or the name of one for
             `equitools.groups.finite_group`. The identity need not come first, but `equitools.symmetrize.identity_prior`
-            takes it to.
-        network: Maps clouds ``[M, N, d]`` to ``[M, V]``; given ``mask=[M, N]`` if its forward has such a parameter.
+            takes it to. They are part of the module's state: a state that is loaded brings its own table.
+        network: Maps clouds ``[M, N, d]`` to ``[M, V]``; given ``mask=[M, N]`` if its forward has such a parameter or
+            takes any keyword. Without one it is refused clouds with padding.
         vector_size: V.
         estimator: ``"straight-through"`` or ``"gumbel"``.
         temperature: Scores are divided by it before the softmax.
@@ -89,18 +90,26 @@ class DiscreteCanonicalizer(torch.nn.Module):
         eye = torch.eye(table.shape[1], dtype=table.dtype, device=table.device)
         if float((table.mT @ table - eye).abs().max()) > 1e-6:
             raise ShapeError("The elements of a discrete canonicalizer are orthogonal matrices; these are not.")
+        multiplication_table(table)  # raises unless it is closed: to anything else nothing is equivariant
         if estimator not in ESTIMATORS:
             raise ConfigError(f"estimator={estimator!r} is not known. {nearest(str(estimator), ESTIMATORS)}")
         if not temperature > 0:
             raise ConfigError(f"The temperature is positive, not {temperature!r}.")
         if isinstance(vector_size, bool) or not isinstance(vector_size, int) or vector_size < 1:
             raise ConfigError(f"vector_size is an integer of at least 1, not {vector_size!r}.")
-        # no buffer: in float64 whatever dtype the module is moved to
-        self.elements, self.network, self.vector_size = table, network, vector_size
+        # The bits of the float64 table: moved and saved with the module, and not rounded by a change of its dtype.
+        self.register_buffer("element_bits", table.contiguous().clone().view(torch.int64))
+        self.network, self.vector_size = network, vector_size
         self.estimator, self.temperature, self.translation = estimator, temperature, translation
         self.reference = torch.nn.Parameter(torch.randn(vector_size)) if vector_size > 1 else None
-        called = network.forward if isinstance(network, torch.nn.Module) else network
-        self.passes_mask = "mask" in inspect.signature(called).parameters
+        self.passes_mask = takes_mask(network)
+
+    element_bits: Tensor
+
+    @property
+    def elements(self) -> Tensor:
+        """The table, ``[G, d, d]`` float64; it is part of the module's state."""
+        return self.element_bits.view(torch.float64)
 
     def extra_repr(self) -> str:
         """Return the number of elements and the estimator."""
@@ -115,17 +124,16 @@ class DiscreteCanonicalizer(torch.nn.Module):
             mask: Real points ``[B, N]``.
 
         Raises:
-            ShapeError: A shape is wrong, or the network returns no ``[M, vector_size]``.
+            ShapeError: A shape is wrong, coordinates are not finite, or the network returns no ``[M, vector_size]``.
+            ConfigError: The mask leaves points out, and the network has no parameter for it.
         """
         d, count = self.elements.shape[1], len(self.elements)
         check_clouds(x, d, mask)
         if self.translation:
             x = x - centroid(x, mask).unsqueeze(1)
         seen = (x.unsqueeze(1) @ self.elements.to(x)).flatten(0, 1)  # rows times g: g⁻¹ = gᵀ of each point
-        given: dict[str, Any] = {}
-        if mask is not None and self.passes_mask:
-            given["mask"] = mask.repeat_interleave(count, 0)
-        found = self.network(seen, **given)
+        wide = None if mask is None else mask.repeat_interleave(count, 0)
+        found = self.network(seen, **mask_arguments(wide, self.passes_mask, "the network of this canonicalizer"))
         if self.vector_size == 1 and found.shape == (len(seen),):
             found = found.unsqueeze(-1)
         if found.shape != (len(seen), self.vector_size):

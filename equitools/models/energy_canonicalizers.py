@@ -13,16 +13,15 @@ Source:
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, nearest
 from equitools.groups import MatrixGroup, parse_group
-from equitools.models.canonicalizers import check_clouds
+from equitools.models.cloud_input import check_clouds, mask_arguments, takes_mask
 from equitools.ops.precision import full_precision
 from equitools.symmetrize import Frames, frames, inverse
 
@@ -58,8 +57,9 @@ class EnergyCanonicalizer(torch.nn.Module):
 
     Args:
         energy: Maps clouds ``[M, N, d]`` to ``[M]`` or ``[M, 1]``, differentiable (twice for ``"newton"``; a network of
-            ReLUs has no Hessian: take ``"gradient"``); given ``mask=[M, N]`` if it has such a parameter. It may
-            not depend on the other clouds of a batch: batch norms in training mode do.
+            ReLUs has no Hessian: take ``"gradient"``); given ``mask=[M, N]`` if it has such a parameter or takes
+            any keyword; without one it is refused clouds with padding. It may not depend on the other clouds of a
+            batch: batch norms in training mode do.
         group: O(d), SO(d), E(d) or SE(d). Translations are minimised over, too, if the group has them: an energy that
             does not depend on where the cloud lies leaves the centroid at the origin.
         starts: ``None``: the frames of `equitools.symmetrize.frames`, mode "full". Or a table ``[K, d, d]``: each of
@@ -110,8 +110,7 @@ class EnergyCanonicalizer(torch.nn.Module):
             raise ShapeError(f"The table of starts for {self.group} is [K, {d}, {d}], given {list(starts.shape)}.")
         self.energy, self.starts, self.steps, self.method = energy, starts, steps, method
         self.differentiate, self.tolerance = differentiate, tolerance
-        called = energy.forward if isinstance(energy, torch.nn.Module) else energy
-        self.passes_mask = "mask" in inspect.signature(called).parameters
+        self.passes_mask = takes_mask(energy)
 
     def extra_repr(self) -> str:
         """Return the group and the search."""
@@ -129,7 +128,8 @@ class EnergyCanonicalizer(torch.nn.Module):
             `Candidates`; energies have the gradient of the energy's parameters, elements have none unless ``steps=0``.
 
         Raises:
-            ShapeError: A shape is wrong, or an energy is not finite.
+            ShapeError: A shape is wrong, or a coordinate or an energy is not finite.
+            ConfigError: The mask leaves points out, and the energy has no parameter for it.
         """
         check_clouds(x, self.group.n, mask)
         found = self._starts(x, mask)
@@ -160,6 +160,7 @@ class EnergyCanonicalizer(torch.nn.Module):
 
         Raises:
             ShapeError: As of `candidates`.
+            ConfigError: As of `candidates`.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.steps == 0):
             elements, energies = self.candidates(x, mask)
@@ -189,8 +190,7 @@ class EnergyCanonicalizer(torch.nn.Module):
         return Frames(elements, found.weights.repeat_interleave(len(table), 1) / len(table))
 
     def _energy(self, y: Tensor, mask: Tensor | None) -> Tensor:
-        given: dict[str, Any] = {"mask": mask} if mask is not None and self.passes_mask else {}
-        found = self.energy(y, **given)
+        found = self.energy(y, **mask_arguments(mask, self.passes_mask, "the energy of this canonicalizer"))
         if found.shape not in {(len(y),), (len(y), 1)}:
             raise ShapeError(f"The energy must return [{len(y)}] numbers, it returned {list(found.shape)}.")
         return found.reshape(-1)

@@ -22,10 +22,12 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import MatrixGroup, parse_group
+from equitools.models.cloud_input import check_clouds
 from equitools.nn import VNBlock, VNCrossProduct, VNDropout, VNLinear, VNMaxPool, VNMeanPool
 from equitools.ops.eigh3 import eigh3
 from equitools.ops.point_sets import gather_points, k_nearest
 from equitools.ops.precision import full_precision
+from equitools.symmetrize.frame_set import check_cloud
 
 __all__ = ["VNDeepSets", "VNInvariantHead", "VNPointNet"]
 
@@ -70,10 +72,7 @@ class _VNNetwork(torch.nn.Module):
 
     def _checked(self, points: Tensor, features: Tensor | None, vectors: Tensor | None, mask: Tensor | None) -> None:
         d = self.group.n
-        if points.ndim != 3 or points.shape[-1] != d or not points.is_floating_point():
-            raise ShapeError(
-                f"Points [B, N, {d}] of a floating-point dtype are needed, given {list(points.shape)} {points.dtype}."
-            )
+        check_cloud(points, mask, d)
         lead = list(points.shape[:2])
         for name, value, wanted, present in (
             ("features", features, [*lead, self.features], self.features > 0),
@@ -82,8 +81,7 @@ class _VNNetwork(torch.nn.Module):
             given = None if value is None else list(value.shape)
             if given != (wanted if present else None):
                 raise ShapeError(f"This network needs {name} {wanted if present else 'None'}, given {given}.")
-        if mask is not None and (mask.dtype != torch.bool or list(mask.shape) != lead):
-            raise ShapeError(f"The mask is bool {lead}, given {list(mask.shape)} {mask.dtype}.")
+        check_clouds(points, d, mask, features, vectors)
 
     def _first(self, points: Tensor, features: Tensor | None, vectors: Tensor | None, mask: Tensor | None) -> Tensor:
         """Vectors of each point ``[B, N, channels, d]``: it times functions of its invariants, then the others."""
@@ -201,7 +199,7 @@ class VNDeepSets(_VNNetwork):
             mask: Real points ``[B, N]``.
 
         Raises:
-            ShapeError: A shape is not the declared one.
+            ShapeError: A shape is not the declared one, a cloud has no real point, or a real value is not finite.
         """
         self._checked(points, features, vectors, mask)
         points, features, vectors = cast("list[Tensor]", _clean(points, features, vectors, mask))
@@ -295,7 +293,7 @@ class VNPointNet(_VNNetwork):
             mask: Real points ``[B, N]``.
 
         Raises:
-            ShapeError: A shape is not the declared one.
+            ShapeError: A shape is not the declared one, a cloud has no real point, or a real value is not finite.
         """
         self._checked(points, features, vectors, mask)
         points, features, vectors = cast("list[Tensor]", _clean(points, features, vectors, mask))

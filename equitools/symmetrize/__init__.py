@@ -6,7 +6,7 @@ from equitools.symmetrize.completion import rotation_design
 from equitools.symmetrize.degenerate import Degeneracy, degeneracy
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import canonicalize, frames
-from equitools.symmetrize.gram_schmidt import gram_schmidt, vectors_needed
+from equitools.symmetrize.gram_schmidt import degenerate_vectors, gram_schmidt, vectors_needed
 from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
 from equitools.symmetrize.group_average import GroupAverage, symmetric_group
 from equitools.symmetrize.lorentz_frames import lorentz_frames
@@ -40,6 +40,7 @@ __all__ = [
     "act_on_nodes",
     "canonicalize",
     "degeneracy",
+    "degenerate_vectors",
     "fold",
     "frames",
     "gram_schmidt",

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError
 from equitools.groups import SE, SO, E, MatrixGroup, O, parse_group
+from equitools.symmetrize.frame_set import default_threshold
 
-__all__ = ["gram_schmidt", "vectors_needed"]
+__all__ = ["degenerate_vectors", "gram_schmidt", "vectors_needed"]
 
 _DEGENERATE = ("raise", "complete")
 
@@ -44,9 +45,10 @@ def gram_schmidt(
     before it are taken off, or where it is shorter than ``threshold`` times the longest of all, or than ``floor``: it
     is then (nearly) in their span, or (nearly) zero. With ``degenerate="complete"`` it is replaced: by that vector of
     ``completion`` of which the most is left, and if none of them leaves anything, by an axis of the coordinates. Give
-    the points of the centred cloud as completion, and the frame is equivariant wherever the cloud is not left in place
-    by a rotation; where it is (its points span less than d − 1 dimensions), the axes turn only what the cloud does not
-    fill: the cloud in its canonical pose is still the same for all rotated copies.
+    the points of the centred cloud as completion, and the frame is equivariant wherever one of them is farther out than
+    all others. Where several tie, the first in the list is taken: the frame then depends on the order of the points and
+    on rounding. That is so of every cloud that is its own inverse, where p and −p tie, and so of many molecules. One
+    frame cannot be equivariant there; `equitools.symmetrize.frames` returns several, with weights, which are.
 
     Args:
         vectors: ``[..., k, d]`` polar vectors, as many as `vectors_needed` says.
@@ -69,8 +71,57 @@ def gram_schmidt(
     Properties:
         equivariance: gram_schmidt(v hᵀ) = h gram_schmidt(v) for all h of the group.
         orthogonality: RᵀR = 1, and det R = 1 for SO(d).
-        completion_is_equivariant: with the points of a generic cloud as completion.
+        completion_is_equivariant: with the points of a cloud as completion of which none tie.
     """
+    group = _checked(vectors, group)
+    if degenerate not in _DEGENERATE:
+        raise ConfigError(f"The policy for degenerate vectors is one of {_DEGENERATE}, not {degenerate!r}.")
+    threshold = default_threshold(vectors.dtype) if threshold is None else threshold
+    spare = _spare(vectors, completion if degenerate == "complete" else None)
+    columns, bad = _orthonormal(vectors, threshold, floor, spare)
+    if degenerate == "raise":
+        for k, which in enumerate(bad, 1):
+            if bool(which.any()):
+                raise DegenerateFrameError(
+                    f"Vector {k} of {len(bad)} for a frame of {group} is zero or in the span of those before it in "
+                    f"{int(which.sum())} of {which.numel()} cases (less than {threshold:g} of it is left). Symmetric "
+                    'or collinear input has no frame of its own; degenerate="complete" chooses one.'
+                )
+    if not group.reflections:
+        columns.append(_last(columns, vectors))
+    return torch.stack(columns, -1)
+
+
+def degenerate_vectors(
+    vectors: Tensor, group: str | MatrixGroup, *, threshold: float | None = None, floor: float = 0.0
+) -> Tensor:
+    """Return which sets of vectors `gram_schmidt` calls degenerate.
+
+    Args:
+        vectors: ``[..., k, d]``, as of `gram_schmidt`.
+        group: As of `gram_schmidt`.
+        threshold: As of `gram_schmidt`.
+        floor: As of `gram_schmidt`.
+
+    Returns:
+        bool ``[...]``.
+
+    Raises:
+        DegenerateFrameError: Vectors are not finite.
+        ShapeError: The vectors are not as many as needed, or have another dimension.
+
+    Properties:
+        agrees_with_gram_schmidt: which raises on these and on no others.
+    """
+    _checked(vectors, group)
+    threshold = default_threshold(vectors.dtype) if threshold is None else threshold
+    with torch.no_grad():
+        _, bad = _orthonormal(vectors, threshold, floor, _spare(vectors, None))
+    return torch.stack(bad, -1).any(-1) if bad else vectors.new_zeros(vectors.shape[:-2], dtype=torch.bool)
+
+
+def _checked(vectors: Tensor, group: str | MatrixGroup) -> MatrixGroup:
+    """The group as an object, if the vectors can make a frame of it."""
     group = parse_group(group)
     count, d = vectors_needed(group), group.n
     if vectors.ndim < 2 or vectors.shape[-2:] != (count, d) or not vectors.is_floating_point():
@@ -78,34 +129,30 @@ def gram_schmidt(
             f"A frame of {group} is made of {count} vectors, a floating-point tensor [..., {count}, {d}], given "
             f"{list(vectors.shape)} {vectors.dtype}."
         )
-    if degenerate not in _DEGENERATE:
-        raise ConfigError(f"The policy for degenerate vectors is one of {_DEGENERATE}, not {degenerate!r}.")
-    if threshold is None:
-        threshold = 1e-7 if vectors.dtype == torch.float64 else 1e-4
     if not bool(vectors.isfinite().all()):
         raise DegenerateFrameError(f"The vectors of a frame of {group} are not finite.")
-    spare = _spare(vectors, completion) if degenerate == "complete" else None
+    return group
+
+
+def _orthonormal(
+    vectors: Tensor, threshold: float, floor: float, spare: tuple[Tensor, Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Orthonormal columns ``[..., d]``, one for each vector, and whether that one was degenerate and replaced."""
+    count = vectors.shape[-2]
     longest = vectors.detach().norm(dim=-1).amax(-1) if count else vectors.new_zeros(vectors.shape[:-2])
     columns: list[Tensor] = []
-    for k in range(count):
-        vector = vectors[..., k, :]
+    replaced: list[Tensor] = []
+    for vector in vectors.unbind(-2):
         rest = _without(vector, columns)
         length = vector.detach().norm(dim=-1)
         left = rest.detach().norm(dim=-1)
         # "not more than" rather than "less than": zero vectors are degenerate with any threshold
         bad = (left <= threshold * length) | (length <= (threshold * longest).clamp(min=floor))
         if bool(bad.any()):
-            if spare is None:
-                raise DegenerateFrameError(
-                    f"Vector {k + 1} of {count} for a frame of {group} is zero or in the span of those before it in "
-                    f"{int(bad.sum())} of {bad.numel()} cases (less than {threshold:g} of it is left). Symmetric or "
-                    'collinear input has no frame of its own; degenerate="complete" chooses one.'
-                )
             rest = torch.where(bad.unsqueeze(-1), _longest_rest(spare, columns), rest)
+        replaced.append(bad)
         columns.append(rest / rest.norm(dim=-1, keepdim=True))
-    if not group.reflections:
-        columns.append(_last(columns, vectors))
-    return torch.stack(columns, -1)
+    return columns, replaced
 
 
 def _without(vector: Tensor, columns: list[Tensor]) -> Tensor:

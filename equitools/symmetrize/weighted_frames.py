@@ -20,7 +20,7 @@ from equitools.symmetrize.principal_frames import principal_axes_of, sign_table
 
 __all__ = ["GAPS", "check_weights", "weighted_frames"]
 
-GAPS = (0.05, 0.2)
+GAPS = (0.02, 0.1)
 
 
 def check_weights(sparsity: float, gaps: tuple[float, float] | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from ase.build import molecule
 from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError
@@ -26,7 +27,14 @@ def build(group: str, **options: Any) -> GramSchmidtCanonicalizer:
     parsed = parse_group(group)
     count = (parsed.n if parsed.reflections else parsed.n - 1) + (options.get("translation") == "learned")
     network = VNPointNet(count, group, hidden=8, neighbours=5, pool="mean")
-    return GramSchmidtCanonicalizer(network, group, **options).double().eval()
+    return GramSchmidtCanonicalizer(network, group, **{"degenerate": "raise", **options}).double().eval()
+
+
+def odd_moments(y: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return numbers ``[B, 10]`` of poses that no order of the points changes, and any turn or change of sign does."""
+    x, y, z = (y if mask is None else y * mask.unsqueeze(-1)).unbind(-1)
+    odd = [x, y**3, z**5, x * y, y * z, x * y * z, x**2 * y, z**2 * x, x**3 * z, (x + 0.7 * y - 0.4 * z).tanh()]
+    return torch.stack([value.sum(1) for value in odd], -1)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -112,32 +120,99 @@ SYMMETRIC = {
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_gradients_are_finite(name: str, group: str) -> None:
     x = SYMMETRIC[name].double().requires_grad_()
-    pose = build(group, scale="rms") if name == "square" else build(group)
+    options = {"scale": "rms"} if name == "square" else {}
     if (name, group) == ("inverse", "SE(3)"):  # no rotation leaves it in place: cross products give it a frame
         build(group, degenerate="raise")(x)
     else:
         with pytest.raises(DegenerateFrameError):
             build(group, degenerate="raise")(x)
-    element = pose(x)
-    (gradient,) = torch.autograd.grad((element * random(0, 1, 4, 4)).sum(), x)
-    assert bool(gradient.isfinite().all())
+    elements, weights = build(group, degenerate="weighted", **options)(x)
+    for value in (build(group, degenerate="complete", **options)(x), (elements * weights[..., None, None]).sum(1)):
+        (gradient,) = torch.autograd.grad((value * random(0, 1, 4, 4)).sum(), x)
+        assert bool(gradient.isfinite().all())
 
 
-@pytest.mark.parametrize("group", ["SE(3)", "E(3)"])
-@pytest.mark.parametrize("name", SYMMETRIC)
-def test_invariants_of_symmetric_clouds_are_exact(name: str, group: str) -> None:
-    """Whatever the completion chooses, the canonical pose is the same set of points up to a symmetry of the group."""
-    x, parsed = SYMMETRIC[name].double(), parse_group(group)
-    pose = build(group)
-    h = parsed.sample((1,), torch.Generator().manual_seed(1))
-    model = Canonicalize(lambda y: y.square().sum(1), pose, "points", "scalar")
-    torch.testing.assert_close(model(parsed.act(h, x)), model(x), atol=1e-9, rtol=0)
+def molecules() -> dict[str, Tensor]:
+    names = ["trans-butane", "C2H4", "C2H6", "C6H6", "CO2", "CH4", "H2O", "N2"]
+    return {name: torch.from_numpy(molecule(name).positions).unsqueeze(0) for name in names}
+
+
+CLOUDS = {name: value.double() for name, value in SYMMETRIC.items()} | molecules()
+
+
+@pytest.mark.parametrize("network", ["point_net", "deep_sets"])
+@pytest.mark.parametrize("group", ["SO(3)", "O(3)", "SE(3)", "E(3)"])
+@pytest.mark.parametrize("name", CLOUDS)
+def test_symmetric_clouds_are_seen_alike_from_everywhere(name: str, group: str, network: str) -> None:
+    """By a network that sees signs; for copies that are turned, moved and renumbered, in a batch with a padded one."""
+    torch.manual_seed(0)
+    parsed, x = parse_group(group), CLOUDS[name] - CLOUDS[name].mean(1, keepdim=True)
+    count = 3 if parsed.reflections else 2
+    net = VNPointNet(count, group, hidden=8) if network == "point_net" else VNDeepSets(count, group, moments=2)
+    model = Canonicalize(odd_moments, GramSchmidtCanonicalizer(net, group).double().eval(), "points", "scalar")
+    wanted, generator = model(x), torch.Generator().manual_seed(1)
+    general = random(3, 1, x.shape[1] + 2, 3)
+    batch, mask = torch.zeros(6, x.shape[1] + 2, 3).double(), torch.ones(6, x.shape[1] + 2, dtype=torch.bool)
+    for row in range(5):
+        turned = parsed.act(parsed.sample((1,), generator), x)
+        batch[row, : x.shape[1]] = turned[0, torch.randperm(x.shape[1], generator=generator)]
+        mask[row, x.shape[1] :] = False
+    batch[5] = general
+    found = Canonicalize(odd_moments, model.canonicalizer, "points", "scalar")(batch, mask=mask)
+    torch.testing.assert_close(found, torch.cat([wanted] * 5 + [model(general)]), atol=1e-9, rtol=0)
+    if name not in {"one_point", "same_points"}:
+        assert float((odd_moments(batch[:1], mask[:1]) - odd_moments(batch[1:2], mask[1:2])).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("name", ["trans-butane", "C2H4", "C2H6"])
+def test_vectors_of_symmetric_clouds_turn_with_them(name: str) -> None:
+    """One vector of each atom, and the similarity that a scale makes of the elements."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3)).double()
+    pose = GramSchmidtCanonicalizer(VNDeepSets(3, "SE(3)"), "SE(3)", scale="rms", translation="learned", first_axis=2)
+    model, x = Canonicalize(net, pose.double().eval(), "points", "points"), CLOUDS[name]
+    h = parse_group("SE(3)").sample((1,), torch.Generator().manual_seed(2))
+    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(3))
+    moved = parse_group("SE(3)").act(h, x)[:, order]
+    wanted = parse_group("SE(3)").act(h, model(x))[:, order]
+    torch.testing.assert_close(model(moved), wanted, atol=1e-9, rtol=0)
+
+
+def test_one_completed_element_is_not_enough_for_clouds_that_are_their_own_inverse() -> None:
+    """What the documentation says of "complete": the order of the points changes what a network sees."""
+    net = VNDeepSets(2, "SE(3)")
+    pose = GramSchmidtCanonicalizer(net, "SE(3)", degenerate="complete").double().eval()
+    model, generator = Canonicalize(odd_moments, pose, "points", "scalar"), torch.Generator().manual_seed(0)
+    order = torch.stack([torch.randperm(6, generator=generator) for _ in range(12)])
+    found = model(CLOUDS["C2H4"][0, order]).detach()
+    assert float((found - found[:1]).abs().max()) > 0.1
+
+
+def test_forces_on_a_symmetric_molecule_agree_with_finite_differences() -> None:
+    torch.manual_seed(0)
+    pose = GramSchmidtCanonicalizer(VNDeepSets(2, "SE(3)"), "SE(3)").double().eval()
+    model = Canonicalize(lambda y: odd_moments(y)[:, 3:5].sum(-1), pose, "points", "scalar")
+    # away from the symmetric geometry in a way that keeps it its own inverse: weighted frames everywhere
+    x, step = CLOUDS["C2H4"].clone().requires_grad_(), random(5, 1, 6, 3)
+    far = torch.cdist(x[0].detach(), -(x[0] - x[0].mean(0)).detach() + x[0].mean(0).detach()).argmin(1)
+    step = (step - step[:, far]) / 2
+    (gradient,) = torch.autograd.grad(model(x).sum(), x)
+    with torch.no_grad():
+        slope = (model(x + 1e-5 * step) - model(x - 1e-5 * step)) / 2e-5
+    torch.testing.assert_close((gradient * step).sum().reshape(1), slope, atol=1e-6, rtol=1e-5)
+
+
+def test_points_that_are_all_the_same_have_no_vectors_wherever_they_are() -> None:
+    far = torch.full((1, 7, 3), 0.1, dtype=torch.float64) * torch.tensor([1.0, 3.0, -7.0])
+    with pytest.raises(DegenerateFrameError):
+        build("SE(3)")(far)
 
 
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_principal_axes_of_symmetric_clouds_have_finite_gradients(name: str) -> None:
     torch.manual_seed(0)
-    pose = GramSchmidtCanonicalizer(VNDeepSets(2, "SE(3)", moments=1, principal=True), "SE(3)").double().eval()
+    net = VNDeepSets(2, "SE(3)", moments=1, principal=True)
+    pose = GramSchmidtCanonicalizer(net, "SE(3)", degenerate="complete").double().eval()
     x = SYMMETRIC[name].double().requires_grad_()
     element = pose(x)
     assert bool(element.isfinite().all())
@@ -154,7 +229,7 @@ def test_gradcheck() -> None:
 def test_masks_features_and_vectors() -> None:
     torch.manual_seed(0)
     net = VNDeepSets(2, "SE(3)", features=1, vectors=1)
-    pose = GramSchmidtCanonicalizer(net, "SE(3)").double().eval()
+    pose = GramSchmidtCanonicalizer(net, "SE(3)", degenerate="raise").double().eval()
     x, f, v = random(1, B, N, 3), random(2, B, N, 1), random(3, B, N, 1, 3)
     h = parse_group("SE(3)").sample((B,), torch.Generator().manual_seed(2))
     mask = torch.ones(B, N, dtype=torch.bool)
@@ -169,23 +244,33 @@ def test_shapes_and_dtypes() -> None:
     pose = build("SE(3)").float()
     assert pose(torch.randn(3, N, 3)).dtype == torch.float32
     assert pose(torch.randn(0, N, 3)).shape == (0, 4, 4)
+    several = build("SE(3)", degenerate="weighted").float()
+    elements, weights = several(torch.randn(3, N, 3))
+    assert (elements.shape, weights.shape) == ((3, 1, 4, 4), (3, 1))
+    assert several(CLOUDS["C2H4"].float()).elements.dtype == torch.float32
+    elements, weights = several(torch.randn(0, N, 3))
+    assert (elements.shape, weights.shape) == ((0, 1, 4, 4), (0, 1))
 
 
 def test_bad_input() -> None:
     pose = build("SO(3)")
     with pytest.raises(ShapeError, match=r"\[B, N, 3\]"):
         pose(random(0, B, N, 2))
-    with pytest.raises(ShapeError, match="no points"):
+    with pytest.raises(ShapeError, match="at least one point"):
         pose(random(0, B, 0, 3))
     with pytest.raises(ShapeError, match="masked"):
         pose(random(0, B, N, 3), torch.zeros(B, N, dtype=torch.bool))
+    with pytest.raises(ShapeError, match="not finite"):
+        pose(torch.full((B, N, 3), torch.nan).double())
+    with pytest.raises(ConfigError, match="degree"):
+        build("SO(3)", degree=-1)
     with pytest.raises(ShapeError, match="must return 2 vectors"):
         GramSchmidtCanonicalizer(VNDeepSets(3), "SO(3)").double()(random(0, B, N, 3))
     with pytest.raises(ConfigError, match="no translations"):
         GramSchmidtCanonicalizer(VNDeepSets(2), "SO(3)", translation="centroid")
     with pytest.raises(ConfigError, match="Did you mean 'centroid'"):
         GramSchmidtCanonicalizer(VNDeepSets(2), "SE(3)", translation="centre")
-    with pytest.raises(ConfigError, match="'raise', 'complete'"):
+    with pytest.raises(ConfigError, match="complete, raise, weighted"):
         GramSchmidtCanonicalizer(VNDeepSets(2), degenerate="average")
     with pytest.raises(ConfigError, match="'rms' or a module"):
         GramSchmidtCanonicalizer(VNDeepSets(2), scale="radius")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,3 +161,47 @@ def test_bad_input() -> None:
         DiscreteCanonicalizer("O", Net(3, 3), vector_size=2).double()(random(0, B, N, 3))
     with pytest.raises(ShapeError, match=r"\[B, G, V\]"):
         distinct_vectors_loss(torch.zeros(2, 3))
+
+
+def test_masks_are_not_dropped() -> None:
+    x, mask = random(1, B, N, 3), torch.ones(B, N, dtype=torch.bool)
+    blind = DiscreteCanonicalizer("O", lambda y: (y[..., 0] ** 3).sum(1))
+    torch.testing.assert_close(blind.eval()(x, mask), blind(x))  # nothing is left out
+    mask[2, 4:] = False
+    with pytest.raises(ConfigError, match="no parameter 'mask'"):
+        blind(x, mask)
+
+    def seeing(y: Tensor, **options: Tensor) -> Tensor:
+        return (y[..., 0] ** 3 * options["mask"]).sum(1)
+
+    element = DiscreteCanonicalizer("O", seeing).eval()(x, mask)
+    torch.testing.assert_close(element[2:3], blind(x[2:3, :4]))
+
+
+def test_coordinates_have_to_be_finite() -> None:
+    pose, x = build("O"), random(1, B, N, 3)
+    x[3, 6, 1] = torch.nan
+    with pytest.raises(ShapeError, match=r"not finite.*\[3\]"):
+        pose(x)
+    mask = torch.ones(B, N, dtype=torch.bool)
+    mask[3, 6] = False
+    assert bool(pose(torch.where(mask.unsqueeze(-1), x, 0.0), mask).isfinite().all())
+
+
+def test_a_table_has_to_be_closed() -> None:
+    with pytest.raises(ShapeError, match="not closed"):
+        DiscreteCanonicalizer(finite_group("O")[:5], Net(3, 1))
+
+
+def test_the_table_is_saved_with_the_module_and_keeps_its_digits(tmp_path: Path) -> None:
+    h = SO(3).sample((), torch.Generator().manual_seed(0)).double()
+    table = h @ finite_group("D3") @ h.T
+    pose, x = DiscreteCanonicalizer(table, Net(3, 1)).eval(), random(1, B, N, 3)
+    assert torch.equal(pose.float().double().elements, table)
+    torch.save(pose.state_dict(), tmp_path / "pose.pt")
+    other = DiscreteCanonicalizer("D3", Net(3, 1)).double().eval()
+    other.load_state_dict(torch.load(tmp_path / "pose.pt", weights_only=True))
+    assert torch.equal(other.elements, table)
+    torch.testing.assert_close(other(x), pose(x), atol=0, rtol=0)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        DiscreteCanonicalizer("O", Net(3, 1)).load_state_dict(pose.state_dict())

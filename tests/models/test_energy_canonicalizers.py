@@ -173,3 +173,25 @@ def test_bad_input() -> None:
         EnergyCanonicalizer(lambda y: y.sum(1), "SO(3)")(random(0, B, N, 3))
     with pytest.raises(ShapeError, match="not finite"):
         EnergyCanonicalizer(lambda y: y.sum((1, 2)) / 0, "SO(3)", steps=0)(random(0, B, N, 3))
+
+
+def test_masks_are_not_dropped() -> None:
+    def blind(y: Tensor) -> Tensor:
+        return y[..., 0].sum(1) ** 3 + y[..., 1].tanh().sum(1)
+
+    def seeing(y: Tensor, **options: Tensor) -> Tensor:
+        return blind(y * options["mask"].unsqueeze(-1)) if options else blind(y)
+
+    x, mask = random(1, B, N, 3), torch.ones(B, N, dtype=torch.bool)
+    pose = EnergyCanonicalizer(blind, "SO(3)", steps=0)
+    torch.testing.assert_close(pose(x, mask), pose(x))
+    mask[1, 4:] = False
+    with pytest.raises(ConfigError, match="no parameter 'mask'"):
+        pose(x, mask)
+    element = EnergyCanonicalizer(seeing, "SO(3)", steps=0)(x, mask)
+    torch.testing.assert_close(element[1:2], pose(x[1:2, :4]), atol=1e-9, rtol=0)
+
+
+def test_coordinates_have_to_be_finite() -> None:
+    with pytest.raises(ShapeError, match="Coordinates are not finite"):
+        build("SO(3)")(torch.full((B, N, 3), torch.inf).double())

@@ -151,9 +151,30 @@ def test_bad_input() -> None:
         net(random(0, B, N, 3), random(0, B, N, 2))
     with pytest.raises(ShapeError, match=r"needs vectors \[3, 9, 1, 3\], given None"):
         build("point_net", vectors=1)(random(0, B, N, 3))
-    with pytest.raises(ShapeError, match="mask is bool"):
+    with pytest.raises(ShapeError, match="mask"):
         net(random(0, B, N, 3), mask=torch.ones(B, N))
     with pytest.raises(ConfigError, match="pooled by"):
         VNDeepSets(2, pool="sum")
     with pytest.raises(ConfigError, match="neighbour"):
         VNPointNet(2, neighbours=0)
+
+
+@pytest.mark.parametrize("kind", ["deep_sets", "point_net"])
+def test_values_that_are_not_finite_and_clouds_without_points_are_refused(kind: str) -> None:
+    net, x = build(kind, features=1), random(0, B, N, 3)
+    f, mask = random(1, B, N, 1), torch.ones(B, N, dtype=torch.bool)
+    bad = x.clone()
+    bad[1, 5, 2] = torch.nan
+    with pytest.raises(ShapeError, match=r"not finite.*\[1\]"):
+        net(bad, f)
+    worse = f.clone()
+    worse[2, 5] = torch.inf
+    with pytest.raises(ShapeError, match=r"not finite.*\[2\]"):
+        net(x, worse)
+    mask[:, 5] = False
+    assert bool(net(bad, worse, mask=mask).isfinite().all())
+    mask[2] = False
+    with pytest.raises(ShapeError, match=r"Wholly masked: cloud \[2\]"):
+        net(x, f, mask=mask)
+    with pytest.raises(ShapeError, match="at least one point"):
+        net(x[:, :0], f[:, :0])

@@ -25,7 +25,7 @@ def jump(net, x, step=1e-8, tries=20):
     return float((value[1:] - value[0]).detach().abs().max()), float((gradient[1:] - gradient[0]).abs().max())
 
 
-@pytest.mark.parametrize("gaps", [(0.05, 0.2), None])
+@pytest.mark.parametrize("gaps", [(0.02, 0.1), None])
 @pytest.mark.parametrize("group", ["SO(3)", "O(3)", "SE(3)", "E(3)"])
 @pytest.mark.parametrize("name", [name for name in CLOUDS if name != "origin"])
 def test_continuity(name, group, gaps):

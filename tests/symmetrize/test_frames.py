@@ -20,12 +20,13 @@ CLOUDS = degenerate_clouds()
 
 def same_sets(first: Frames, second: Frames, tolerance: float = 1e-8) -> None:
     """Compare weighted sets of elements, whatever their order and padding."""
+    least = 1e-12 if tolerance < 1e-4 else 1e-4  # a weight that is about to vanish may be zero in float32
     for a, wa, b, wb in zip(*first, *second, strict=True):
-        a, wa, b, wb = a[wa > 0], wa[wa > 0], b[wb > 0], wb[wb > 0]
+        a, wa, b, wb = a[wa > least], wa[wa > least], b[wb > least / 2], wb[wb > least / 2]
         near = (a[:, None] - b[None]).abs().amax((-1, -2)) < tolerance
         assert bool(near.any(1).all())
-        assert bool(near.any(0).all())
-        assert torch.allclose(near.to(wb) @ wb, near.to(wa) @ near.to(wa).T @ wa / near.sum(1), atol=1e-7)
+        assert bool(near.any(0)[wb > 2 * least].all())
+        assert torch.allclose(near.to(wb) @ wb, near.to(wa) @ near.to(wa).T @ wa / near.sum(1), atol=10 * tolerance)
 
 
 @pytest.mark.parametrize("mode", EXACT)

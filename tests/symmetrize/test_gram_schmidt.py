@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, DegenerateFrameError, ShapeError, UnknownNameError
 from equitools.groups import MatrixGroup, parse_group
-from equitools.symmetrize import gram_schmidt, vectors_needed
+from equitools.symmetrize import degenerate_vectors, gram_schmidt, vectors_needed
 
 GROUPS = [f"{letter}({d})" for letter in ("SO", "O") for d in (1, 2, 3, 4, 6)]
 
@@ -91,6 +91,21 @@ def test_degenerate_vectors_raise_or_are_completed(name: str, group: str) -> Non
     (gradient,) = torch.autograd.grad((frame * random(5, 2, 3, 3)).sum(), v)
     assert bool(gradient.isfinite().all())
     assert float(gradient[0].abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("group", ["SO(3)", "O(3)", "E(3)"])
+def test_agrees_with_gram_schmidt(name: str, group: str) -> None:
+    v = torch.cat([BAD[name].double()[None, : vectors_needed(group)], vectors(group, 3)])
+    bad = degenerate_vectors(v, group)
+    assert bad.tolist() == [True, False, False, False]
+    gram_schmidt(v[~bad], group)
+    with pytest.raises(DegenerateFrameError, match=r"1 of 1 cases"):
+        gram_schmidt(v[bad], group)
+    assert degenerate_vectors(v, group, floor=100.0).all()
+    assert degenerate_vectors(random(0, 5, 0, 1), "SO(1)").tolist() == [False] * 5
+    with pytest.raises(DegenerateFrameError, match="not finite"):
+        degenerate_vectors(v / 0, group)
 
 
 @pytest.mark.parametrize("name", BAD)
