@@ -304,7 +304,8 @@ def main(measured: Callable[..., dict[str, Any]] = measure) -> None:
             for row in arguments.rows:
                 measured(row, seed, task, given, folder)
     result = collect(folder, protocol)
-    print(f"wrote {save('lorentz', command('lorentz.py'), result, path)}")
+    ran = "python benchmarks/lorentz.py" if arguments.collect else command("lorentz.py")
+    print(f"wrote {save('lorentz', ran, result, path)}")
     plot(result, IMAGES / "lorentz.png" if path is None else path.with_suffix(".png"))
 
 

@@ -64,7 +64,8 @@ def lorentz(table: dict[str, Any] | None) -> str:
     if distances:
         notes.append(
             "Orbit distance of the matrices of the row that is trained with it: median "
-            f"{_spread([d['median'] for d in distances])}, mean {_spread([d['mean'] for d in distances])}."
+            f"{_spread([d['median'] for d in distances])}, mean {_spread([d['mean'] for d in distances])}; of the zero "
+            "matrix it is 0.25. So they are not in the group, and the predictions are invariant all the same."
         )
     return "\n\n".join(["\n".join(lines), *notes, origin(table, threads=1)]) + "\n"
 

@@ -103,7 +103,7 @@ class VNLeakyReLU(torch.nn.Module):
         channels: Channels of input and output.
         negative_slope: What stays of the component; 0 takes all of it.
         shared_direction: One direction for all channels.
-        eps: Added to |k|², so that it is differentiable at k = 0.
+        eps: Added to ‖k‖², so that it is differentiable at k = 0.
 
     Properties:
         equivariance: forward(x Rᵀ) = forward(x) Rᵀ for orthogonal R.
@@ -134,7 +134,7 @@ class VNLeakyReLU(torch.nn.Module):
 class VNBatchNorm(torch.nn.Module):
     """Batch normalisation of the lengths of vectors; their directions stay.
 
-    ``y = x/|x| · (a (|x| − μ)/σ + b)`` for each channel with the mean μ and the deviation σ of its lengths over the
+    ``y = x/‖x‖ · (a (‖x‖ − μ)/σ + b)`` for each channel with the mean μ and the deviation σ of its lengths over the
     batch (in evaluation over the past ones), and learned a and b. A vector shorter than the mean can turn round, as in
     the paper. With ``centre=False`` nothing is taken off and nothing added: ``y = a x/rms``, smooth everywhere.
 
@@ -142,7 +142,7 @@ class VNBatchNorm(torch.nn.Module):
         channels: Channels of input and output.
         centre: Normalise mean and deviation, as in the paper; otherwise the root mean square.
         momentum: Share of this batch in the running statistics.
-        eps: Added to the variance; its square is added to |x|², so that a vanishing vector has a gradient.
+        eps: Added to the variance; its square is added to ‖x‖², so that a vanishing vector has a gradient.
 
     Properties:
         equivariance: forward(x Rᵀ) = forward(x) Rᵀ, in training too; each cloud of a batch may have its own R.

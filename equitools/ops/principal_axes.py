@@ -296,7 +296,7 @@ def examined_axes(
         centred: As in `principal_axes`.
         threshold: Two moments along the axes coincide if they differ by no more than this fraction of the largest one
             (or than what the rounding of the mean makes). A third moment Σ (x·v)³ vanishes if it is no more than this
-            fraction of Σ |x·v|³, or if the second one is no more than its square times the largest one.
+            fraction of Σ abs(x·v)³, or if the second one is no more than its square times the largest one.
         moments: Whether to look at third moments.
 
     Returns:

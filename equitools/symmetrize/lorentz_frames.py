@@ -36,8 +36,8 @@ def lorentz_frames(
     """Return an equivariant set of Lorentz transformations for each set of four-vectors.
 
     With X = Q R (rows are vectors, R ``[4, 4]``) the eigenvalues of S η are those of the symmetric R η Rᵀ = U Λ Uᵀ, and
-    the axes are Rᵀ U |Λ|^(−1/2): never is S inverted or squared up. The time axis comes first, the space axes in the
-    order of falling |λ|.
+    the axes are Rᵀ U abs(Λ)^(−1/2): never is S inverted or squared up. The time axis comes first, the space axes in the
+    order of falling abs(λ).
 
     A set is degenerate where an eigenvalue vanishes or two of the space axes have the same one: fewer than four
     linearly independent momenta (also: of particles that all move along a line or in a plane), all massless and
@@ -55,10 +55,10 @@ def lorentz_frames(
         mode: ``"full"``: all signs of the axes, 16 elements; 4 for SO⁺(1,3), whose time axis points to the future;
             ``"sample"``: ``samples`` of them at random; ``"canonical"``: the one that third moments choose.
         degenerate: ``"raise"``, or ``"average"`` or ``"weighted"``, which both mean what is said above.
-        threshold: What counts as zero: of the extents √|λ| relative to the largest, of the gaps of eigenvalues relative
+        threshold: What counts as zero: of the extents √abs(λ) relative to the largest, of the gaps of eigenvalues relative
             to the largest eigenvalue, of third moments relative to the sum of their absolute terms; 1e-7 in float64,
-            1e-4 in smaller dtypes. Eigenvalues and gaps that are no more than the rounding of |R|² count as zero in any
-            case; just above that an element has few right digits: it is known to ε |R|² / |λ|.
+            1e-4 in smaller dtypes. Eigenvalues and gaps that are no more than the rounding of ‖R‖² count as zero in any
+            case; just above that an element has few right digits: it is known to ε ‖R‖² / abs(λ).
         samples: How many elements mode "sample" draws for each set, with replacement.
         generator: Source of randomness of mode "sample".
 

@@ -90,7 +90,7 @@ def orbit_invariants(g: Tensor, group: str | MatrixGroup) -> Tensor:
 
 
 def orbit_distance(g: Tensor, group: str | MatrixGroup, reference: Tensor | None = None, p: float = 2.0) -> Tensor:
-    """Return how far matrices are from an orbit: the mean of |difference of invariants|^p.
+    """Return how far matrices are from an orbit: the mean of the p-th power of the difference of invariants.
 
     Zero in the group and nowhere else (up to rounding), so that it pushes a network's matrices onto the group. p = 2 is
     smooth; p = 1 has the subgradient 0 at 0. No root is taken: the gradient is finite everywhere.
@@ -130,7 +130,7 @@ def orbit_project(g: Tensor, group: str | MatrixGroup) -> Tensor:
 
     - O(d): the orthogonal polar factor; SO(d): the same, after the last column of a g with det g < 0 was reversed
       (then the result is not the nearest one, but smooth wherever det g is not zero);
-    - SL(d): g / |det g|^(1/d), the last column reversed where det g < 0;
+    - SL(d): g / abs(det g)^(1/d), the last column reversed where det g < 0;
     - O(1,3): gᵀηg has one positive eigenvalue; g maps its eigenvector u, u₀ > 0, to the time axis. The space axes are
       the images of e₁, e₂ and e₃, turned as e₀ is turned into u, and made orthonormal by Gram–Schmidt. Unlike the polar
       factor of `Lorentz.project` it exists for every invertible matrix, and is smooth where u₀ is not 0;
