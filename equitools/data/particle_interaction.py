@@ -92,7 +92,8 @@ def particle_interaction(
     """Draw the task.
 
     The components are normal with standard deviation 1/4. Each momentum is divided by the root of the mean of its
-    abs(p_k² η_kk); the target by its standard deviation, after its mean was subtracted; all of them of the training part.
+    abs(p_k² η_kk); the target by its standard deviation, after its mean was subtracted; all of them of the training
+    part.
 
     Args:
         train: Events for training.

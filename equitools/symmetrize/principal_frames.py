@@ -72,8 +72,8 @@ def moment_signs(
     """Return which signs of the principal axes the third moments Σ (x·v)³ choose.
 
     An axis points to where its third moment is positive. Without reflections the axis of the smallest spread takes
-    the sign that makes the frame right-handed. A moment that vanishes (relative to the sum of the cubes' sizes, or because the cloud has
-    no extent along the axis) leaves both signs.
+    the sign that makes the frame right-handed. A moment that vanishes (relative to the sum of the cubes' sizes, or
+    because the cloud has no extent along the axis) leaves both signs.
 
     Args:
         x: Clouds ``[B, N, d]``.
