@@ -56,9 +56,9 @@ def lorentz_frames(
             ``"sample"``: ``samples`` of them at random; ``"canonical"``: the one that third moments choose.
         degenerate: ``"raise"``, or ``"average"`` or ``"weighted"``, which both mean what is said above.
         threshold: What counts as zero: of the extents √abs(λ) relative to the largest, of the gaps of eigenvalues
-            relative to the largest eigenvalue, of third moments relative to the sum of their absolute terms; 1e-7 in float64,
-            1e-4 in smaller dtypes. Eigenvalues and gaps that are no more than the rounding of ‖R‖² count as zero in any
-            case; just above that an element has few right digits: it is known to ε ‖R‖² / abs(λ).
+            relative to the largest eigenvalue, of third moments relative to the sum of their absolute terms; 1e-7 in
+            float64, 1e-4 in smaller dtypes. Eigenvalues and gaps that are no more than the rounding of ‖R‖² count as
+            zero in any case; just above that an element has few right digits: it is known to ε ‖R‖² / abs(λ).
         samples: How many elements mode "sample" draws for each set, with replacement.
         generator: Source of randomness of mode "sample".
 
