@@ -126,7 +126,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.set_box_aspect((1, 1, 1), zoom=1.5)
         axes.set(xlim=(-0.8, 0.8), ylim=(-0.8, 0.8), zlim=(-0.8, 0.8))
         axes.set_axis_off()
-        axes.set_title(name.replace("_", " "), fontsize=7, y=-0.12)
+        axes.set_title(name.replace("_", " "), fontsize=7, y=1.08)
     axes = below.subplots()
     ways = [way for way in WAYS if any(row["way"] == way for row in result["rows"])]
     for shift, (key, colour) in enumerate({"upright": "#4c72b0", "turned": "#dd8452"}.items()):
@@ -136,7 +136,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axes.bar(at, sum(of_way) / len(of_way), 0.38, label=None if k else key, color=colour)
             axes.plot([at] * len(of_way), of_way, ".", color="black", markersize=4)
     axes.set_xticks(range(len(ways)), ways, fontsize=8)
-    axes.set(ylabel="test accuracy in %", ylim=(0, 100))
+    axes.set(ylabel="test accuracy in %", ylim=(0, 103))
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=8, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

@@ -60,7 +60,13 @@ def lorentz(table: dict[str, Any] | None) -> str:
                 f"| {name} | {len(runs)} | {epochs} | {plain} | {moved} | {change:.1e} | {minutes if k == 0 else ''} |"
             )
     distances = [run["test"]["orbit_distance"] for run in table["result"]["rows"].get("orbit", ())]
-    notes = []
+    ours = table["result"]["protocol"]
+    notes = [
+        f"Ours, other than in the paper: boosts of a normal rapidity of {ours['rapidity']:g}, a weight of "
+        f"{ours['orbit_weight']:g} of the orbit distance, the generator, and a validation every "
+        f"{ours['validate_every']} epochs that picks the weights which are tested. The perceptron of scalar products "
+        "has those as its inputs, the others have the 16 components."
+    ]
     if distances:
         notes.append(
             "Orbit distance of the matrices of the row that is trained with it: median "
