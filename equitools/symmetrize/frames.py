@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -129,56 +130,9 @@ def frames(
         return lorentz_frames(
             x, group, mask, mode, degenerate=degenerate, threshold=threshold, samples=samples, generator=generator
         )
-    of_points: dict[str, Any] = {
-        "reflections": group.reflections,
-        "degree": degree,
-        "threshold": threshold,
-        "max_frames": max_frames,
-    }
     if mode == "weighted":
-        check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
-        y, centre, floor = unit_cloud(x, mask, group.euclidean)
-        elements, weights = _only_used(
-            *weighted_frames(y, mask, sparsity=sparsity, gaps=gaps, floor=floor, **of_points)
-        )
-        return Frames(_affine(elements, centre, group), weights)
-    canonical = mode == "canonical"
-    axes: PrincipalAxes | ExaminedAxes
-    bad: Tensor | None
-    if group.n == 3:
-        axes, bad, elements, weights = spatial_frames(x, mask, group, canonical=canonical, threshold=threshold)
-        complete = bad is None
-        extreme = (bad is not None or canonical) and bool((~_in_range(axes.values)).any())
-    else:
-        axes, bad, elements, weights = _principal_frames(x, mask, group, canonical, threshold)
-        complete, extreme = False, bool((~_in_range(axes.values)).any())
-    if extreme:
-        # squares or cubes leave the range of the dtype: look at the clouds at the size of 1
-        check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
-        y, centre, _ = unit_cloud(x, mask, group.euclidean)
-        found = frames(y, (O if group.reflections else SO)(group.n), mask, mode, **options)
-        return Frames(_affine(found.elements, centre, group), found.weights)
-    if bad is not None:
-        check_finite(axes.values)
-        if degenerate == "raise":
-            raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
-    if canonical and degenerate == "raise" and weights.shape[1] > 1:
-        raise_if((weights > 0).sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
-    if complete:
-        return Frames(*_draw(elements, weights, samples, generator)) if mode == "sample" else Frames(elements, weights)
-    if bad is not None and bool(bad.any()):
-        rows = bad.nonzero().flatten()
-        part_mask = None if mask is None else mask[rows]
-        part, _, floor = unit_cloud(x[rows], part_mask, group.euclidean)
-        other = gram_schmidt_frames(
-            part, part_mask, sparsity=sparsity if degenerate == "weighted" else None, floor=floor, **of_points
-        )
-        elements, weights = _replace(elements, weights, rows, *other)
-    if canonical:
-        elements, weights = _only_used(elements, weights)
-    if mode == "sample":
-        elements, weights = _draw(elements, weights, samples, generator)
-    return Frames(_affine(elements, axes.mean, group), weights)
+        return _weighted(x, group, mask, options)
+    return _principal(x, group, mask, mode, options)
 
 
 def canonicalize(
@@ -202,6 +156,81 @@ def canonicalize(
         equivariance: canonicalize(h x) = h canonicalize(x) for every h of the group.
     """
     return frames(x, group, mask, "canonical", degenerate="raise", threshold=threshold).elements[:, 0]
+
+
+def _weighted(x: Tensor, group: MatrixGroup, mask: Tensor | None, options: Mapping[str, Any]) -> Frames:
+    """Weighted frames, at the size of 1."""
+    check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
+    y, centre, floor = unit_cloud(x, mask, group.euclidean)
+    names = ("threshold", "degree", "sparsity", "gaps", "max_frames")
+    found = weighted_frames(
+        y, mask, reflections=group.reflections, floor=floor, **{name: options[name] for name in names}
+    )
+    elements, weights = _only_used(*found)
+    return Frames(_affine(elements, centre, group), weights)
+
+
+def _principal(x: Tensor, group: MatrixGroup, mask: Tensor | None, mode: str, options: Mapping[str, Any]) -> Frames:
+    """Frames of principal axes, and what the policy takes in their place for degenerate clouds."""
+    canonical, refuse = mode == "canonical", options["degenerate"] == "raise"
+    axes: PrincipalAxes | ExaminedAxes
+    bad: Tensor | None
+    if group.n == 3:
+        axes, bad, elements, weights = spatial_frames(
+            x, mask, group, canonical=canonical, threshold=options["threshold"]
+        )
+        complete = bad is None
+        extreme = (bad is not None or canonical) and bool((~_in_range(axes.values)).any())
+    else:
+        axes, bad, elements, weights = _principal_frames(x, mask, group, canonical, options["threshold"])
+        complete, extreme = False, bool((~_in_range(axes.values)).any())
+    if extreme:
+        # squares or cubes leave the range of the dtype: look at the clouds at the size of 1
+        check_finite(x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0))
+        y, centre, _ = unit_cloud(x, mask, group.euclidean)
+        found = frames(y, (O if group.reflections else SO)(group.n), mask, mode, **options)
+        return Frames(_affine(found.elements, centre, group), found.weights)
+    if bad is not None:
+        check_finite(axes.values)
+        if refuse:
+            raise_if(bad, "repeated eigenvalues of its second moments", "its principal axes are not unique")
+    if canonical and refuse and weights.shape[1] > 1:
+        raise_if((weights > 0).sum(1) > 1, "third moments that vanish", "the signs of its principal axes are open")
+    if not complete:
+        if bad is not None and bool(bad.any()):
+            elements, weights = _instead(x, group, mask, bad, options, elements, weights)
+        if canonical:
+            elements, weights = _only_used(elements, weights)
+        elements = _affine(elements, axes.mean, group)
+    if mode == "sample":
+        elements, weights = _draw(elements, weights, options["samples"], options["generator"])
+    return Frames(elements, weights)
+
+
+def _instead(
+    x: Tensor,
+    group: MatrixGroup,
+    mask: Tensor | None,
+    bad: Tensor,
+    options: Mapping[str, Any],
+    elements: Tensor,
+    weights: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Give degenerate clouds Gram–Schmidt frames of their points in place of principal axes."""
+    rows = bad.nonzero().flatten()
+    part_mask = None if mask is None else mask[rows]
+    part, _, floor = unit_cloud(x[rows], part_mask, group.euclidean)
+    found = gram_schmidt_frames(
+        part,
+        part_mask,
+        reflections=group.reflections,
+        degree=options["degree"],
+        sparsity=options["sparsity"] if options["degenerate"] == "weighted" else None,
+        threshold=options["threshold"],
+        floor=floor,
+        max_frames=options["max_frames"],
+    )
+    return _replace(elements, weights, rows, *found)
 
 
 def check_options(
