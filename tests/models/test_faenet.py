@@ -388,7 +388,7 @@ def test_every_option_changes_the_function(option: dict[str, object]) -> None:
     # so little off its symmetry that weighted frames are a blend of both kinds
     graph = graph_of("benzene", orthogonal(5))
     nudge = torch.randn(12, 3, generator=torch.Generator().manual_seed(3))
-    graph = graph.replace(positions=graph.positions + 0.2 * nudge)
+    graph = graph.replace(positions=graph.positions + 0.05 * nudge)
     one, two = small(), small(**option)
     own = two.state_dict()
     shared = {k: v for k, v in one.state_dict().items() if k in own and own[k].shape == v.shape}
