@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 
-__all__ = ["Frames", "check_cloud", "default_threshold", "pad_frames"]
+__all__ = ["Frames", "check_cloud", "default_threshold", "homogeneous", "pad_frames"]
 
 
 class Frames(NamedTuple):
@@ -80,3 +80,12 @@ def pad_frames(elements: Tensor, weights: Tensor, count: int) -> tuple[Tensor, T
         return elements, weights
     first = elements[:, :1].detach().expand(-1, missing, -1, -1)
     return torch.cat([elements, first], 1), torch.cat([weights, weights.new_zeros(weights.shape[0], missing)], 1)
+
+
+def homogeneous(elements: Tensor, centre: Tensor) -> Tensor:
+    """Return matrices ``[B, F, d+1, d+1]`` of elements ``[B, F, d, d]`` followed by translations ``[B, d]``."""
+    column = centre[:, None, :, None].expand(-1, elements.shape[1], -1, -1)
+    upper = torch.cat([elements, column], -1)
+    last = torch.zeros_like(upper[..., :1, :])
+    last[..., -1] = 1.0
+    return torch.cat([upper, last], -2)

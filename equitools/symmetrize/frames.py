@@ -13,7 +13,7 @@ from equitools.groups import SO, Lorentz, MatrixGroup, O, parse_group
 from equitools.ops import ExaminedAxes
 from equitools.ops.precision import full_precision
 from equitools.symmetrize.degenerate import centroid, check_finite, raise_if, repeated_moments, unit_cloud
-from equitools.symmetrize.frame_set import Frames, check_cloud, pad_frames
+from equitools.symmetrize.frame_set import Frames, check_cloud, homogeneous, pad_frames
 from equitools.symmetrize.gram_schmidt_frames import MAX_FRAMES, SPARSITY, gram_schmidt_frames
 from equitools.symmetrize.graph_frames import frames_of_graphs
 from equitools.symmetrize.lorentz_frames import lorentz_frames
@@ -297,14 +297,8 @@ def _without_gradient(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, bad: 
 
 
 def _affine(elements: Tensor, centre: Tensor, group: MatrixGroup) -> Tensor:
-    """Rotations ``[B, F, d, d]`` with centroids ``[B, d]`` as homogeneous matrices, if the group has translations."""
-    if not group.euclidean:
-        return elements
-    column = centre[:, None, :, None].expand(-1, elements.shape[1], -1, -1)
-    upper = torch.cat([elements, column], -1)
-    last = torch.zeros_like(upper[..., :1, :])
-    last[..., -1] = 1.0
-    return torch.cat([upper, last], -2)
+    """Rotations ``[B, F, d, d]`` about centroids ``[B, d]``, if the group has translations."""
+    return homogeneous(elements, centre) if group.euclidean else elements
 
 
 def _replace(

@@ -100,7 +100,7 @@ class Symmetrized(nn.Module):
 
     def frames_of(self, x: Tensor, mask: Tensor | None) -> Frames:
         """Return the frames of clouds; what a subclass is about."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say what its frames are.")
 
     def forward(self, *inputs: Any, mask: Tensor | None = None) -> Any:
         """Return the symmetrised output.
