@@ -22,8 +22,9 @@ from equitools.models.cloud_input import check_clouds
 from equitools.ops.precision import full_precision
 from equitools.symmetrize import Frames, degenerate_vectors, frames, gram_schmidt, vectors_needed
 from equitools.symmetrize.degenerate import centroid as centroid_and_rounding
+from equitools.symmetrize.frame_set import homogeneous
 
-__all__ = ["GramSchmidtCanonicalizer", "centroid", "homogeneous"]
+__all__ = ["GramSchmidtCanonicalizer", "centroid"]
 
 _KNOWN = ("centroid", "learned")
 _DEGENERATE = ("weighted", "complete", "raise")
@@ -40,19 +41,6 @@ def centroid(x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x.mean(1)
     kept = torch.where(mask.unsqueeze(-1), x, torch.zeros_like(x))
     return kept.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-
-
-def homogeneous(linear: Tensor, shift: Tensor) -> Tensor:
-    """Return matrices ``[B, d+1, d+1]`` of the maps ``x → A x + t``.
-
-    Args:
-        linear: A, ``[B, d, d]``.
-        shift: t, ``[B, d]``. Both may have further axes after the first.
-    """
-    upper = torch.cat([linear, shift.unsqueeze(-1)], -1)
-    last = torch.zeros_like(upper[..., :1, :])
-    last[..., -1] = 1.0
-    return torch.cat([upper, last], -2)
 
 
 class GramSchmidtCanonicalizer(torch.nn.Module):

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, nearest
 from equitools.groups import finite_group, multiplication_table
-from equitools.models.canonicalizers import centroid, homogeneous
+from equitools.models.canonicalizers import centroid
 from equitools.models.cloud_input import check_clouds, mask_arguments, takes_mask
 from equitools.ops.precision import full_precision
+from equitools.symmetrize.frame_set import homogeneous
 
 __all__ = ["ESTIMATORS", "Activations", "DiscreteCanonicalizer", "distinct_vectors_loss"]
 

@@ -82,10 +82,14 @@ def pad_frames(elements: Tensor, weights: Tensor, count: int) -> tuple[Tensor, T
     return torch.cat([elements, first], 1), torch.cat([weights, weights.new_zeros(weights.shape[0], missing)], 1)
 
 
-def homogeneous(elements: Tensor, centre: Tensor) -> Tensor:
-    """Return matrices ``[B, F, d+1, d+1]`` of elements ``[B, F, d, d]`` followed by translations ``[B, d]``."""
-    column = centre[:, None, :, None].expand(-1, elements.shape[1], -1, -1)
-    upper = torch.cat([elements, column], -1)
+def homogeneous(linear: Tensor, shift: Tensor) -> Tensor:
+    """Return matrices ``[..., d+1, d+1]`` of the maps ``x → A x + t``.
+
+    Args:
+        linear: A, ``[..., d, d]``.
+        shift: t, ``[..., d]``.
+    """
+    upper = torch.cat([linear, shift.unsqueeze(-1)], -1)
     last = torch.zeros_like(upper[..., :1, :])
     last[..., -1] = 1.0
     return torch.cat([upper, last], -2)

@@ -298,7 +298,7 @@ def _without_gradient(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, bad: 
 
 def _affine(elements: Tensor, centre: Tensor, group: MatrixGroup) -> Tensor:
     """Rotations ``[B, F, d, d]`` about centroids ``[B, d]``, if the group has translations."""
-    return homogeneous(elements, centre) if group.euclidean else elements
+    return homogeneous(elements, centre[:, None].expand(-1, elements.shape[1], -1)) if group.euclidean else elements
 
 
 def _replace(

@@ -202,7 +202,7 @@ def _about_centroid(elements: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
     if bool((there.sum(1) == 0).any()):
         raise ShapeError("A cloud needs at least one point to have a centroid. Take empty clouds out of the batch.")
     centre = torch.where(there > 0, x, 0.0).sum(1) / there.sum(1)
-    return homogeneous(elements, centre)
+    return homogeneous(elements, centre[:, None].expand(-1, elements.shape[1], -1))
 
 
 def _parse(group: str | MatrixGroup | Tensor) -> tuple[str, Tensor | None, MatrixGroup]:
