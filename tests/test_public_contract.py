@@ -15,9 +15,7 @@ import torch
 import equitools as et
 
 #: Dotted name -> what brings it. A name that has appeared fails `test_later_names_are_still_absent`.
-LATER = {
-    "equitools.groups.Sp": "the Lie toolbox",
-}
+LATER = {}
 
 
 def exists(dotted: str) -> bool:
