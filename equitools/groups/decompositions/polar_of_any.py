@@ -14,7 +14,7 @@ __all__ = ["polar_of_any"]
 
 def polar_of_any(g: Tensor) -> tuple[Tensor, Tensor]:
     """Return g = p k, p ``[..., n, n]`` symmetric and positive definite and k ``[..., n, n]`` orthogonal."""
-    p, k, u, s = _Polar.apply(g)
+    p, k, _, s = _Polar.apply(g)
     need_invertible(s, "The polar decomposition")
     return p, k
 

@@ -21,7 +21,13 @@ GAP_ROUNDINGS = 16
 
 
 def singular_vjp(
-    u: Tensor, s: Tensor, v: Tensor, grad_u: Tensor | None, grad_s: Tensor | None, grad_v: Tensor | None
+    u: Tensor,
+    s: Tensor,
+    v: Tensor,
+    grad_u: Tensor | None,
+    grad_s: Tensor | None,
+    grad_v: Tensor | None,
+    relative: bool = False,
 ) -> Tensor:
     """Return the gradient of something with respect to g = u diag(s) vᵀ; differentiable in its arguments.
 
@@ -32,13 +38,15 @@ def singular_vjp(
         grad_u: The gradient with respect to u, or None for zero.
         grad_s: With respect to s.
         grad_v: With respect to v.
+        relative: Each singular value is right to its last digit, so that gaps between small ones count, too.
 
     Returns:
         ``[..., n, n]``.
     """
     gaps = s.unsqueeze(-2) - s.unsqueeze(-1)  # s_j − s_i
-    limit = GAP_ROUNDINGS * torch.finfo(s.dtype).eps * s.detach().amax(-1)[..., None, None]
-    open_ = gaps.detach().abs() > limit
+    size = s.detach()
+    size = torch.maximum(size.unsqueeze(-1), size.unsqueeze(-2)) if relative else size.amax(-1)[..., None, None]
+    open_ = gaps.detach().abs() > GAP_ROUNDINGS * torch.finfo(s.dtype).eps * size
     inverse_gaps = torch.where(open_, 1 / torch.where(open_, gaps, torch.ones_like(gaps)), torch.zeros_like(gaps))
     x = torch.zeros_like(u) if grad_u is None else u.mT @ grad_u
     y = torch.zeros_like(u) if grad_v is None else v.mT @ grad_v
