@@ -25,7 +25,8 @@ def symplectic_form(n: int, dtype: torch.dtype = torch.float64, device: torch.de
 class Sp(MatrixGroup):
     """Sp(n), n even: the n × n matrices with gᵀ J g = J, J = [[0, 1], [−1, 0]]; ⟨X, Y⟩ = ½ tr XᵀY.
 
-    (Others write Sp(n, ℝ) or Sp(n/2) for the same group.) Its algebra: [[A, B], [C, −Aᵀ]] with B and C symmetric. The first (n/2)² coordinates are the antisymmetric ones among them, the algebra of the maximal compact subgroup
+    (Others write Sp(n, ℝ) or Sp(n/2) for the same group.) Its algebra: [[A, B], [C, −Aᵀ]] with B and C symmetric. The
+    first (n/2)² coordinates are the antisymmetric ones among them, the algebra of the maximal compact subgroup
     U(n/2) = O(n) ∩ Sp(n), the others are symmetric. Sp(2) is SL(2), with the same basis up to order.
 
     The exponential does not reach every element: `decompose` with "polar" is the chart that does.
