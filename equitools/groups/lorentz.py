@@ -86,7 +86,8 @@ class Lorentz(MatrixGroup):
         to π than 1e-6 the result loses its digits.
 
         Raises:
-            ShapeError: An element reverses time or space (no logarithm), or the shape is wrong.
+            ShapeError: An element reverses time or space (no logarithm), a matrix is far (1e-3) from all elements, or
+                the shape is wrong.
 
         Properties:
             log_inverts_exp: log(exp(x)) = x for rotation angles below π.
@@ -94,6 +95,7 @@ class Lorentz(MatrixGroup):
         self._check(g)
         if bool((g[..., 0, 0] <= 0).any()) or bool((torch.linalg.det(g) <= 0).any()):
             raise ShapeError("An element that reverses time or space is not the exponential of anything real.")
+        self.require(g, self.log_tolerance)
         return self._principal_log(g)
 
     def sample(

@@ -79,7 +79,8 @@ class _Orthogonal(MatrixGroup):
             ``[..., dim]`` in the dtype of ``g``.
 
         Raises:
-            ShapeError: A determinant is negative (no logarithm), an angle is π (n ≥ 4), or the shape is wrong.
+            ShapeError: A determinant is negative (no logarithm), an angle is π (n ≥ 4), a matrix is far (1e-3) from all
+                elements, or the shape is wrong.
 
         Properties:
             log_inverts_exp: log(exp(x)) = x for rotation angles below π.
@@ -87,6 +88,7 @@ class _Orthogonal(MatrixGroup):
         self._check(g)
         if bool((torch.linalg.det(g) < 0).any()):
             raise ShapeError(f"An element of {self.name} with determinant −1 is not the exponential of anything real.")
+        self.require(g, self.log_tolerance)
         if self.n == 1:
             return g.new_zeros((*g.shape[:-2], 0))
         if self.n == 2:

@@ -97,7 +97,7 @@ def test_scalings() -> None:
     for group in (Scaling(2), DiagonalScaling(2)):
         with pytest.raises(ShapeError, match="no projection"):
             group.project(-torch.eye(2))
-        with pytest.raises(ShapeError, match="positive"):
+        with pytest.raises(ShapeError, match="no elements"):
             group.log(-torch.eye(2))
         assert group.contains(torch.stack([torch.eye(2), -torch.eye(2), torch.ones(2, 2)])).tolist() == [
             True,
