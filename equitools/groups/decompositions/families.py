@@ -16,8 +16,8 @@ class Family:
 
     Attributes:
         group: The group.
-        letter: Of its linear part: ``"GL+"``, ``"SL"``, ``"Sp"``, ``"O"``, ``"SO"``, ``"SIM"`` (rotations times
-            scalings), ``"O(1,3)"``, ``"SO+(1,3)"``, or something else.
+        letter: Of its linear part: ``"GL+"``, ``"SL"``, ``"Sp"``, ``"O"``, ``"SO"``, ``"CSO"`` (rotations times
+            scales), ``"O(1,3)"``, ``"SO+(1,3)"``, or something else.
         n: Dimension that the linear part acts on.
         affine: There are translations, too: homogeneous matrices of size n + 1.
     """
