@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError
-from equitools.groups.matrix_functions import matrix_log
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.orthogonal import SO
 from equitools.groups.polar_factor import polar_factor
@@ -95,8 +94,7 @@ class Lorentz(MatrixGroup):
         self._check(g)
         if bool((g[..., 0, 0] <= 0).any()) or bool((torch.linalg.det(g) <= 0).any()):
             raise ShapeError("An element that reverses time or space is not the exponential of anything real.")
-        self._refuse_cut(g)
-        return self.vee(matrix_log(g))
+        return self._principal_log(g)
 
     def sample(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups.grids import act_on_grid
-from equitools.groups.matrix_functions import matrix_exp, matrix_log, on_the_cut
+from equitools.groups.matrix_functions import matrix_exp, matrix_log
 
 __all__ = ["MatrixGroup"]
 
@@ -139,16 +139,14 @@ class MatrixGroup:
             log_inverts_exp: log(exp(x)) = x for angles below π.
         """
         self._check(g)
-        self._refuse_cut(g)
-        return self.vee(matrix_log(g))
+        return self._principal_log(g)
 
-    def _refuse_cut(self, g: Tensor) -> None:
-        bad = on_the_cut(g.detach())
-        if bool(bad.any()):
-            raise ShapeError(
-                f"{int(bad.sum())} of {bad.numel()} elements of {self.name} have no principal logarithm: an eigenvalue "
-                "is real and not positive, or something is not finite." + self._advice()
-            )
+    def _principal_log(self, g: Tensor) -> Tensor:
+        """The coordinates of the principal logarithm, or an error that names the group and what to do."""
+        try:
+            return self.vee(matrix_log(g))
+        except ShapeError as error:
+            raise ShapeError(f"No logarithm in {self.name}: {error}{self._advice()}") from error
 
     def _advice(self) -> str:
         """What to do about an element without logarithm."""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.groups.affine import Affine
-from equitools.groups.matrix_functions import matrix_log
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.orthogonal_factor import orthogonal_factor
 from equitools.groups.rotations import matrix_to_quaternion
@@ -94,8 +93,7 @@ class _Orthogonal(MatrixGroup):
             return plane_angle(g).unsqueeze(-1)
         if self.n == 3:
             return _rotation_vector(g)
-        self._refuse_cut(g)
-        return self.vee(matrix_log(g))
+        return self._principal_log(g)
 
     def sample(
         self, shape: tuple[int, ...] = (), generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
