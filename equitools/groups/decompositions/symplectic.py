@@ -18,9 +18,9 @@ from equitools.errors import ShapeError
 from equitools.groups.decompositions.checks import count, need_square
 from equitools.groups.decompositions.kak import log_sinh
 from equitools.groups.decompositions.polar import log_sinhc
-from equitools.groups.decompositions.polar_of_any import polar_of_any
 from equitools.groups.decompositions.singular import singular_vjp
 from equitools.groups.decompositions.spectral import spd_log
+from equitools.groups.matrix_functions import polar as polar_of_any
 
 __all__ = [
     "symplectic_form",
@@ -239,7 +239,8 @@ class _SymplecticSingular(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return singular_vjp(*ctx.saved_tensors, *grads, relative=True)
+        u, s, v = ctx.saved_tensors
+        return singular_vjp(u, s, v, grads[0], grads[1], grads[2], relative=True)
 
 
 def takagi(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,6 +259,9 @@ def takagi(z: Tensor) -> tuple[Tensor, Tensor]:
     """
     m = z.shape[-1]
     z, q = (z + z.mT) / 2, torch.eye(m, dtype=z.dtype, device=z.device).expand_as(z)
+    unit = z.abs().amax((-1, -2), keepdim=True)
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))  # squares of entries must not underflow
+    z = z / unit
     # A pair is turned while its entry is above a rounding of the norm; a sweep without turns ends it.
     size = z.abs().square().sum((-1, -2)).sqrt()
     for _ in range(_SWEEPS):
@@ -283,7 +287,7 @@ def takagi(z: Tensor) -> tuple[Tensor, Tensor]:
     diagonal = torch.diagonal(z, dim1=-2, dim2=-1)
     values, order = diagonal.abs().sort(-1, descending=True)
     q = q * torch.polar(torch.ones_like(values), diagonal.angle() / 2).unsqueeze(-2)
-    return values, q.gather(-1, order.unsqueeze(-2).expand_as(q))
+    return values * unit.squeeze(-1), q.gather(-1, order.unsqueeze(-2).expand_as(q))
 
 
 def _turn(x: Tensor, i: int, j: int, c: Tensor, s: Tensor, both: bool) -> Tensor:
