@@ -5,6 +5,7 @@ from __future__ import annotations
 from equitools.groups.affine import Affine
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
+from equitools.groups.decompositions import polar_chart, polar_chart_inverse, polar_chart_log_density
 from equitools.groups.finite_rotations import (
     cyclic_group,
     dihedral_group,
@@ -79,6 +80,9 @@ __all__ = [
     "parse_irreps",
     "parse_rigid_group",
     "polar",
+    "polar_chart",
+    "polar_chart_inverse",
+    "polar_chart_log_density",
     "polar_factor",
     "quaternion_to_matrix",
     "random_orthogonal",

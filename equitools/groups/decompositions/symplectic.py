@@ -21,9 +21,9 @@ from equitools.groups.decompositions.polar import log_sinhc
 from equitools.groups.decompositions.singular import singular_vjp
 from equitools.groups.decompositions.spectral import spd_log
 from equitools.groups.matrix_functions import polar as polar_of_any
+from equitools.groups.symplectic import symplectic_form
 
 __all__ = [
-    "symplectic_form",
     "symplectic_iwasawa",
     "symplectic_iwasawa_log_density",
     "symplectic_kak",
@@ -35,22 +35,13 @@ __all__ = [
 _SWEEPS = 30
 
 
-def symplectic_form(n: int, like: Tensor) -> Tensor:
-    """Return J ``[n, n]`` in the dtype and on the device of a tensor."""
-    j = torch.zeros(n, n, dtype=like.dtype, device=like.device)
-    m = n // 2
-    j[:m, m:] = torch.eye(m, dtype=like.dtype, device=like.device)
-    j[m:, :m] = -torch.eye(m, dtype=like.dtype, device=like.device)
-    return j
-
-
 def _need_symplectic(g: Tensor, what: str) -> Tensor:
     """Check, and return J."""
     need_square(g, what)
     n = g.shape[-1]
     if n % 2:
         raise ShapeError(f"{what} needs symplectic matrices, which have an even number of rows; these have {n}.")
-    j, tolerance = symplectic_form(n, g), 1e-6 if g.dtype == torch.float64 else 1e-4
+    j, tolerance = symplectic_form(n, g.dtype, g.device), 1e-6 if g.dtype == torch.float64 else 1e-4
     scale = g.detach().abs().amax((-1, -2)).square().clamp(min=1.0)
     bad = (g.detach().mT @ j @ g.detach() - j).abs().amax((-1, -2)) > tolerance * scale
     if bool(bad.any()):
@@ -221,7 +212,7 @@ class _SymplecticSingular(torch.autograd.Function):
 
     @staticmethod
     def forward(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        m, j = g.shape[-1] // 2, symplectic_form(g.shape[-1], g)
+        m, j = g.shape[-1] // 2, symplectic_form(g.shape[-1], g.dtype, g.device)
         u, s, vh = torch.linalg.svd(g)
         k = _to_unitary(u @ vh)
         # The stretches above 1 are right to the last digit; those below are their inverses, along J times the axes.

@@ -10,9 +10,9 @@ from decomposition_cases import generator, orthogonality, relative_error
 from torch import Tensor
 
 from equitools.errors import ShapeError
-from equitools.groups import Sp
+from equitools.groups import Sp, symplectic_form
 from equitools.groups.decompositions import symplectic_iwasawa, symplectic_kak, symplectic_polar
-from equitools.groups.decompositions.symplectic import symplectic_form, takagi
+from equitools.groups.decompositions.symplectic import takagi
 
 FUNCTIONS = [symplectic_polar, symplectic_kak, symplectic_iwasawa]
 SIZES = [2, 4, 6, 8]
@@ -50,7 +50,7 @@ def test_symplectic_round_trips(function, n: int, condition: float) -> None:
 @pytest.mark.parametrize("condition", [1.0, 1e4])
 def test_symplectic_parts_stay_in_the_group(n: int, condition: float) -> None:
     g, m = symplectic(20, n, condition, n), n // 2
-    j = symplectic_form(n, g)
+    j = symplectic_form(n)
     p, k = symplectic_polar(g)
     k1, a, k2 = symplectic_kak(g)
     turn, stretch, shear = symplectic_iwasawa(g)
