@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
+from equitools.groups.finite import FiniteGroup
 from equitools.groups.finite_rotations import (
     cyclic_group,
     dihedral_group,
@@ -33,6 +34,7 @@ __all__ = [
     "SO",
     "Convention",
     "E",
+    "FiniteGroup",
     "Irrep",
     "Irreps",
     "Lorentz",
