@@ -280,25 +280,25 @@ def draw(result: dict[str, Any], networks: dict[str, torch.nn.Module], test: Ten
     figure, axes = pyplot.subplots(2, 4, figsize=(13, 5.6), width_ratios=[1, 1, 1, 1.6])
     limit = float(truth.abs().max())
     worst = max(float((field - truth).abs().max()) for field in found.values())
-    axes[0, 0].imshow(truth, cmap="RdBu", vmin=-limit, vmax=limit)
+    axes[0, 0].imshow(truth.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
     axes[0, 0].set_title(f"vorticity after {ASKED} steps")
-    axes[1, 0].imshow(sample[0, SEEN - 1], cmap="RdBu", vmin=-limit, vmax=limit)
+    axes[1, 0].imshow(sample[0, SEEN - 1].numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
     axes[1, 0].set_title("last frame seen")
     for column, (name, field) in enumerate(found.items(), 1):
-        axes[0, column].imshow(field, cmap="RdBu", vmin=-limit, vmax=limit)
+        axes[0, column].imshow(field.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
         axes[0, column].set_title(NETWORKS[name].words)
-        axes[1, column].imshow(field - truth, cmap="PuOr", vmin=-worst, vmax=worst)
+        axes[1, column].imshow((field - truth).numpy(), cmap="PuOr", vmin=-worst, vmax=worst)
         axes[1, column].set_title(f"its error, {100 * float(relative(field[None], truth[None])):.1f} %")
     for axis in axes[:, :3].flat:
         axis.set(xticks=[], yticks=[])
     for name, style in zip(NETWORKS, ("o-", "s-"), strict=True):
         rows = [row for row in result["trainings"] if row["network"] == name]
-        steps = 100 * torch.tensor([row["errors_by_step"] for row in rows])
+        steps = 100 * torch.tensor([row["errors_by_step"] for row in rows]).numpy()
         label, x = NETWORKS[name].words, range(1, steps.shape[1] + 1)
         axes[0, 3].plot(x, steps.mean(0), style, markersize=3, label=label)
-        axes[0, 3].fill_between(x, steps.min(0)[0], steps.max(0)[0], alpha=0.25)
+        axes[0, 3].fill_between(x, steps.min(0), steps.max(0), alpha=0.25)
         for row in rows:
-            curve = torch.tensor(row["curve"])
+            curve = torch.tensor(row["curve"]).numpy()
             axes[1, 3].plot(
                 curve[:, 0], 100 * curve[:, 3], color=f"C{list(NETWORKS).index(name)}", linewidth=0.8,
                 label=label if row is rows[0] else None,

@@ -91,3 +91,10 @@ def test_copper_from_labels_to_lattice_constant(tmp_path):
     assert "stress" in json.dumps(result)
     # an untrained potential may not relax well; that it runs and reports is what is tested here
     assert "usage" in run(EXAMPLES / "relax_copper.py", "--help", cwd=tmp_path).lower()
+
+
+def test_flows_are_learned_by_a_network_that_can_be_turned(tmp_path):
+    out = run(EXAMPLES / "gfno.py", "--flows", 2, "--epochs", 1, cwd=tmp_path)
+    upright = float(out.split("upright: ")[1].split()[0])
+    turned = [float(word.split()[0]) for word in out.split("turned: ")[1].split(",")]
+    assert max(abs(value - upright) for value in turned) < 1e-3
