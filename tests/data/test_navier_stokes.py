@@ -129,6 +129,20 @@ def test_curl():
     assert velocity(smooth[:0]).shape == (0, 2, 16, 16)
 
 
+def test_rate_of_change():
+    """∂ω/∂t is −u·∇ω + ν Δω + f, with derivatives and velocities that are worked out apart."""
+    # few waves on many pixels: products stay within the resolved ones
+    spectrum = torch.zeros(24, 13, dtype=torch.complex128)
+    spectrum[[0, 1, 2, 3, -3, -2, -1], :4] = torch.randn(7, 4, dtype=torch.complex128)
+    vorticity = torch.fft.irfft2(spectrum, s=(24, 24), norm="forward")
+    forcing, viscosity, step = symmetric_forcing(24), 1e-2, 1e-6
+    u, v = velocity(vorticity).unbind(-3)
+    bent = slope(slope(vorticity, 0), 0) + slope(slope(vorticity, 1), 1)
+    wanted = -u * slope(vorticity, 0) - v * slope(vorticity, 1) + viscosity * bent + forcing
+    after = solve_navier_stokes(vorticity, [step], forcing, viscosity=viscosity, step=step)[0]
+    torch.testing.assert_close((after - vorticity) / step, wanted, atol=1e-3 * float(wanted.abs().max()), rtol=0)
+
+
 def test_no_aliasing():
     """The advection of resolved waves is that of a grid twice as fine, where nothing can alias."""
     coarse = solve_navier_stokes(some_flow(12), [0.0], step=1.0)[:, 0]

@@ -48,6 +48,16 @@ def test_equivariance(name, size, padding):
     assert deviation(group, conv, features, conv(features)) < 1e-12
 
 
+@pytest.mark.parametrize(("name", "size"), [("p4m", 6), ("Oh", 4)])
+def test_shift_equivariance(name, size):
+    group = FiniteGroup.named(name)
+    d = group.matrices.shape[-1]
+    conv = GroupConv(1, 2, 3, group).double()
+    x = torch.randn(1, 1, group.order, *[size] * d, dtype=torch.float64)
+    shift = lambda f: f.roll(tuple(range(1, d + 1)), tuple(range(-d, 0)))  # noqa: E731
+    torch.testing.assert_close(conv(shift(x)), shift(conv(x)), **EXACT)
+
+
 @pytest.mark.parametrize("kernel_size", [2, 4])
 def test_even_kernels_without_padding(kernel_size):
     group = FiniteGroup.named("p4m")
