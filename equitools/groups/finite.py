@@ -295,7 +295,7 @@ class FiniteGroup:
         if self.elements is None:
             raise ShapeError(f"{self.name} is abstract: its elements are numbers only.")
         if self.elements.ndim == 2:
-            index = RowIndex(self.elements).find(element)
+            index = (self._index or RowIndex(self.elements)).find(element)
         else:
             flat = element.double().reshape(-1, self.elements[0].numel())
             distance, index = torch.cdist(flat, self.elements.flatten(1)).min(-1)
@@ -372,6 +372,8 @@ class FiniteGroup:
     def as_group(self, members: Indices, name: str = "") -> FiniteGroup:
         """Return a subgroup as a group of its own, its elements in ascending order of their numbers here."""
         known = self._subgroup_of(members)
+        if self.elements is not None and self.elements.ndim == 2:
+            return self._of_permutations(self.elements[known], name)
         number = torch.full((self.order,), -1)
         number[known] = torch.arange(len(known))
         table = number[self.product(known[:, None], known)]
@@ -413,6 +415,7 @@ class FiniteGroup:
         if not self.is_normal(members):
             raise ConfigError(f"A quotient of {self.name} needs a normal subgroup; these elements are none.")
         rows = self.cosets(members)
+        require_table_size(len(rows), name or f"this quotient of {self.name}")
         number = torch.empty(self.order, dtype=torch.long)
         number[rows] = torch.arange(len(rows))[:, None].expand_as(rows)
         return FiniteGroup(number[self.product(rows[:, None, 0], rows[None, :, 0])], name=name)
@@ -446,11 +449,15 @@ class FiniteGroup:
 
     def commutator_subgroup(self) -> Tensor:
         """Return the subgroup that the commutators a b a⁻¹ b⁻¹ generate, ascending."""
-        found = torch.zeros(self.order, dtype=torch.bool)
-        everything = torch.arange(self.order)
-        for part in everything.split(max(1, 2**20 // self.order)):
-            found[self.product(self.conjugate(part[:, None], everything), self.inverse[everything])] = True
-        return self.subgroup(found.nonzero().flatten())
+        letters = self.generators()
+        # the smallest normal subgroup with the commutators of generators: modulo it, generators commute
+        back = self.inverse[letters]
+        members = self.subgroup(self.product(self.conjugate(letters[:, None], letters), back).flatten())
+        while True:
+            closed = self.subgroup(self.conjugate(letters[:, None], members).flatten())
+            if len(closed) == len(members):
+                return members
+            members = closed
 
     # ---------------------------------------------------------------- maps and products
 

@@ -123,6 +123,17 @@ def test_quotients_and_derived_groups():
     assert len(FiniteGroup.icosahedral().commutator_subgroup()) == 60
 
 
+@pytest.mark.parametrize(("name", "order"), [("p4", 1), ("p4m", 2), ("D5", 5), ("T", 4), ("Oh", 12), ("S_5", 60)])
+def test_commutators(name, order):
+    group = FiniteGroup.named(name)
+    everything = torch.arange(group.order)
+    all_of_them = group.product(group.conjugate(everything[:, None], everything), group.inverse)
+    found = group.commutator_subgroup()
+    assert torch.equal(found, group.subgroup(torch.unique(all_of_them)))
+    assert len(found) == order
+    assert group.quotient(found).is_abelian
+
+
 def test_homomorphisms_of_determinants_and_signs():
     group, sign = FiniteGroup.named("p4m"), FiniteGroup([[0, 1], [1, 0]])
     image = (torch.linalg.det(group.matrices) < 0).long()
