@@ -306,13 +306,7 @@ class FiniteGroup:
 
     def generators(self) -> Tensor:
         """Return a set of elements that generates the group; none of them is a product of those before it."""
-        chosen: list[int] = []
-        reached = torch.zeros(self.order, dtype=torch.bool)
-        reached[self.identity] = True
-        while not bool(reached.all()):
-            chosen.append(int((~reached).int().argmax()))
-            reached[self.subgroup(chosen)] = True
-        return torch.tensor(chosen, dtype=torch.long)
+        return self._closure(torch.arange(self.order))[0]
 
     def words(self, generators: Indices | None = None) -> list[tuple[int, ...]]:
         """Return each element as a shortest product of generators.
@@ -347,15 +341,7 @@ class FiniteGroup:
 
     def subgroup(self, members: Indices) -> Tensor:
         """Return the numbers of the smallest subgroup that contains some elements, in ascending order."""
-        letters = self._numbers(members).flatten()
-        reached = torch.zeros(self.order, dtype=torch.bool)
-        reached[self.identity] = True
-        fresh = torch.tensor([self.identity])
-        while len(fresh):
-            products = torch.unique(self.product(fresh[:, None], letters))
-            fresh = products[~reached[products]]
-            reached[fresh] = True
-        return reached.nonzero().flatten()
+        return self._closure(self._numbers(members).flatten())[1].nonzero().flatten()
 
     def is_subgroup(self, members: Indices) -> bool:
         """Return whether these elements are a subgroup."""
@@ -557,6 +543,20 @@ class FiniteGroup:
         if bool(((numbers < 0) | (numbers >= self.order)).any()):
             raise ShapeError(f"Elements of {self.name} have the numbers 0 to {self.order - 1}; others were given.")
         return numbers.long()
+
+    def _closure(self, members: Tensor) -> tuple[Tensor, Tensor]:
+        """Members that generate what all of them do, and which elements those are ``[n]``."""
+        chosen: list[int] = []
+        reached = torch.zeros(self.order, dtype=torch.bool)
+        reached[self.identity] = True
+        while not bool(reached[members].all()):  # each further one doubles the subgroup at least
+            chosen.append(int(members[(~reached[members]).int().argmax()]))
+            letters, fresh = torch.tensor(chosen), reached.nonzero().flatten()
+            while len(fresh):
+                products = torch.unique(self.product(fresh[:, None], letters))
+                fresh = products[~reached[products]]
+                reached[fresh] = True
+        return torch.tensor(chosen, dtype=torch.long), reached
 
     def _subgroup_of(self, members: Indices) -> Tensor:
         known = torch.unique(self._numbers(members))
