@@ -182,9 +182,9 @@ def solve_navier_stokes(
     push = 0.0 if forcing is None else torch.fft.rfft2(forcing.to(vorticity)) * resolved
     advection = _Advection(size, lap, resolved)
     keep, divide = 1 - 0.5 * step * viscosity * lap, 1 + 0.5 * step * viscosity * lap
-    frames = []
+    frames, wanted = [], set(moments)
     for k in range(1, moments[-1] + 1):
-        if k - 1 in moments:
+        if k - 1 in wanted:
             frames.append(torch.fft.irfft2(waves, s=(size, size)))
         change = advection(waves) + push
         after = (keep * waves + step * change) / divide
@@ -221,7 +221,7 @@ def symmetric_navier_stokes(
         sizes: How many trajectories of each part.
         seed: Of the random numbers; each part has a stream of its own.
         resolution: Pixels along a side of what is returned.
-        solver_resolution: Of what is solved, a multiple of ``resolution``, from which every so-manieth pixel is taken
+        solver_resolution: Of what is solved, a multiple of ``resolution``, of which every k-th pixel is taken
             (the published set solves at 256 and returns 64); ``None``: the same.
         frames: Of each trajectory.
         first: Time of the first one; 0.25 in the published files.
@@ -288,8 +288,8 @@ class _Advection:
 
     def __call__(self, waves: Tensor) -> Tensor:
         """Return the spectrum of the change of vorticity by advection."""
-        ux, uy, wx, wy = torch.fft.irfft2(self.factors.reshape(4, *[1] * (waves.ndim - 2), *waves.shape[-2:]) * waves,
-                                          s=(self.size, self.size))  # fmt: skip
+        factors = self.factors.reshape(4, *[1] * (waves.ndim - 2), *waves.shape[-2:])
+        ux, uy, wx, wy = torch.fft.irfft2(factors * waves, s=(self.size, self.size))
         return torch.fft.rfft2(ux * wx + uy * wy) * self.minus
 
 

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -115,7 +115,8 @@ class FiniteGroup:
     @classmethod
     def cyclic(cls, n: int, d: int = 2) -> FiniteGroup:
         """Return the n rotations by multiples of 2π/n, as matrices of the plane (or about z, d = 3)."""
-        return cls._of_matrices(cyclic_group(n, d), f"C{n}", [list(_shift(n, k)) for k in range(n)])
+        elements = cyclic_group(n, d)
+        return cls._of_matrices(elements, f"C{n}", _sums(n))
 
     @classmethod
     def dihedral(cls, n: int, d: int = 2) -> FiniteGroup:
@@ -123,10 +124,12 @@ class FiniteGroup:
 
         For d = 3 the second half are half turns.
         """
-        turns = [[*_shift(n, k), *(n + j for j in _shift(n, k))] for k in range(n)]
-        # r^k s · r^j = r^(k−j) s and r^k s · r^j s = r^(k−j)
-        flips = [[*(n + (k - j) % n for j in range(n)), *((k - j) % n for j in range(n))] for k in range(n)]
-        return cls._of_matrices(dihedral_group(n, d), f"D{n}", turns + flips)
+        elements = dihedral_group(n, d)
+        require_table_size(2 * n, f"D{n}")
+        sums, places = _sums(n), torch.arange(n)
+        differences = (places[:, None] - places) % n  # r^k s · r^j = r^(k−j) s and r^k s · r^j s = r^(k−j)
+        table = torch.cat([torch.cat([sums, n + sums], 1), torch.cat([n + differences, differences], 1)])
+        return cls._of_matrices(elements, f"D{n}", table)
 
     @classmethod
     def tetrahedral(cls) -> FiniteGroup:
@@ -186,10 +189,8 @@ class FiniteGroup:
             raise UnknownNameError(f"{error} Also p4, p4m, S_n and A_n such as 'S_5'.") from None
 
     @classmethod
-    def _of_matrices(cls, elements: Tensor, name: str, table: list[list[int]] | None = None) -> FiniteGroup:
-        require_table_size(len(elements), name)
-        known = multiplication_table(elements) if table is None else torch.tensor(table)
-        group = cls(known, name=name)
+    def _of_matrices(cls, elements: Tensor, name: str, table: Tensor | None = None) -> FiniteGroup:
+        group = cls(multiplication_table(elements) if table is None else table, name=name)
         group.elements = elements
         return group
 
@@ -205,8 +206,8 @@ class FiniteGroup:
 
     def _check_elements(self, elements: Tensor) -> None:
         if elements.ndim == 2 and not elements.is_floating_point():
-            index, rows = RowIndex(elements), elements
-            products = index.find(compose(rows[:, None], rows[None]))
+            self.elements = rows = elements.long()
+            products = RowIndex(rows).find(compose(rows[:, None], rows[None]))
         else:
             self.elements = elements.detach().double()
             products = multiplication_table(self.elements)
@@ -568,8 +569,11 @@ class FiniteGroup:
         return known
 
 
-def _shift(n: int, k: int) -> Iterable[int]:
-    return ((k + j) % n for j in range(n))
+def _sums(n: int) -> Tensor:
+    """The table of the cyclic group."""
+    require_table_size(n, f"C{n}")
+    places = torch.arange(n)
+    return (places[:, None] + places) % n
 
 
 def _permutations(n: int, letter: str) -> Tensor:

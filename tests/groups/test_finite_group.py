@@ -248,6 +248,12 @@ def test_large_groups_have_no_table_but_products():
         FiniteGroup.alternating(9)
     with pytest.raises(ConfigError, match="integer"):
         FiniteGroup.symmetric(0)
+    with pytest.raises(ConfigError, match=r"C9000 has 9000² entries, 0.648 GB"):
+        FiniteGroup.cyclic(9000)
+    s4 = FiniteGroup.symmetric(4)
+    again = FiniteGroup(s4.table, s4.elements.int(), "again")
+    assert torch.equal(again.elements, s4.elements)
+    assert torch.equal(again.find(s4.elements[[3, 1]]), torch.tensor([3, 1]))
 
 
 def test_tables_that_are_none():
