@@ -268,13 +268,18 @@ def collect(folder: Path, data: dict[str, Tensor], output: Path | None = None, p
 
 
 def draw(result: dict[str, Any], networks: dict[str, torch.nn.Module], test: Tensor, picture: Path) -> None:
-    """Draw one flow with its predictions, and errors by the step of the rollout."""
+    """Draw one flow with its predictions, and errors by the step of the rollout.
+
+    The flow is the one on which the first network has its median error in the last frame.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    sample = test[:1]
+    first = next(iter(networks.values()))
+    last = relative(roll_out(first, test[:, :SEEN], ASKED)[:, -1], test[:, -1])
+    sample = test[last.argsort()[len(last) // 2]][None]
     truth = sample[0, -1]
     found = {name: roll_out(network, sample[:, :SEEN], ASKED)[0, -1] for name, network in networks.items()}
     figure, axes = pyplot.subplots(2, 4, figsize=(13, 5.6), width_ratios=[1, 1, 1, 1.6])
@@ -304,7 +309,7 @@ def draw(result: dict[str, Any], networks: dict[str, torch.nn.Module], test: Ten
                 label=label if row is rows[0] else None,
             )  # fmt: skip
     axes[0, 3].set(xlabel="step of the rollout", ylabel="relative error, %")
-    axes[1, 3].set(xlabel="epoch", ylabel="validation, rolled out, %", yscale="log")
+    axes[1, 3].set(xlabel="epoch", ylabel="validation, rolled out, %", ylim=(0, None))
     for axis in axes[:, 3]:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)

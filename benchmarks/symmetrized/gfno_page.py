@@ -67,6 +67,8 @@ def page(table: dict[str, Any] | None) -> str:
     theirs, others = ours["published"], result["references"]
     parts += [
         "![A flow, its predictions, and errors by step](images/gfno.png)",
+        "The flow shown is the test flow of which FNO's last frame has the median error. Bands are the range of the "
+        "seeds.",
         "What is reduced against the published task:",
         "| | here | published |\n|---|---|---|\n"
         f"| flows for training / validation / test | {_sizes(ours)} | {_sizes(theirs)} |\n"
