@@ -19,7 +19,15 @@ from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
-from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, frames_page, lorentz_page, nbody_page
+from benchmarks.symmetrized import (
+    adaptation_page,
+    continuity_page,
+    faenet_page,
+    frames_page,
+    gfno_page,
+    lorentz_page,
+    nbody_page,
+)
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
@@ -43,6 +51,7 @@ PARTS = {
     "continuity_vectors": (continuity_page.vectors, "continuity"),
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
     "nbody": (nbody_page.page, "nbody"),
+    "gfno": (gfno_page.page, "gfno"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
     "faenet_frames": (faenet_page.faenet_frames, "faenet_frames"),
     "adaptation": (adaptation_page.page, "adaptation"),

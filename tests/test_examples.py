@@ -101,3 +101,10 @@ def test_groups_are_shown(tmp_path):
     assert "polar" in out.split("No logarithm in GL+(2)")[1].splitlines()[0]
     assert "under SL(2): passed" in out
     assert "under GL+(2): BROKEN" in out
+
+
+def test_flows_are_learned_by_a_network_that_can_be_turned(tmp_path):
+    out = run(EXAMPLES / "gfno.py", "--flows", 2, "--epochs", 1, cwd=tmp_path)
+    upright = float(out.split("upright: ")[1].split()[0])
+    turned = [float(word.split()[0]) for word in out.split("turned: ")[1].split(",")]
+    assert max(abs(value - upright) for value in turned) < 1e-3

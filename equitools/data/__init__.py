@@ -6,6 +6,13 @@ from equitools.data.census import Census, LabelSummary, census, require, suspici
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
+from equitools.data.navier_stokes import (
+    gaussian_random_field,
+    solve_navier_stokes,
+    symmetric_forcing,
+    symmetric_navier_stokes,
+    velocity,
+)
 from equitools.data.nbody import (
     NBODY_DRAWN,
     NBodyData,
@@ -56,6 +63,7 @@ __all__ = [
     "draw_charged_particles",
     "fingerprint",
     "fit_reference_energies",
+    "gaussian_random_field",
     "isolated_energies",
     "matrix_element",
     "particle_interaction",
@@ -73,6 +81,7 @@ __all__ = [
     "require",
     "rotated",
     "solids",
+    "solve_navier_stokes",
     "split",
     "statistics",
     "stress_from_virial",
@@ -80,7 +89,10 @@ __all__ = [
     "structure_from_atoms",
     "subtract_atomref",
     "suspicions",
+    "symmetric_forcing",
+    "symmetric_navier_stokes",
     "unit_ball",
+    "velocity",
     "virial_from_stress",
     "write_split",
 ]

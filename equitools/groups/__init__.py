@@ -6,6 +6,7 @@ from equitools.groups.affine import Affine
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
 from equitools.groups.decompositions import polar_chart, polar_chart_inverse, polar_chart_log_density
+from equitools.groups.finite import FiniteGroup
 from equitools.groups.finite_rotations import (
     cyclic_group,
     dihedral_group,
@@ -48,6 +49,7 @@ __all__ = [
     "Convention",
     "DiagonalScaling",
     "E",
+    "FiniteGroup",
     "GLPlus",
     "Irrep",
     "Irreps",

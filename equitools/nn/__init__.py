@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equitools.nn.activation import MLP, Gate, NormActivation
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
+from equitools.nn.finite_conv import FiniteGroupLinear, GroupConv, GroupPool, LiftingConv
 from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
@@ -14,6 +15,7 @@ from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
 from equitools.nn.so2 import SO2Convolution
+from equitools.nn.spectral import GroupSpectralConv2d, SpectralConv2d
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 from equitools.nn.vector_neurons import (
     VNBatchNorm,
@@ -31,13 +33,18 @@ __all__ = [
     "MLP",
     "BesselBasis",
     "EquivariantLayerNorm",
+    "FiniteGroupLinear",
     "Gate",
     "GauntContraction",
     "GauntConvolution",
     "GauntTensorProduct",
     "GauntTensorProductConv",
     "GaussianBasis",
+    "GroupConv",
+    "GroupPool",
+    "GroupSpectralConv2d",
     "InteractionBlock",
+    "LiftingConv",
     "Linear",
     "MaskedBatchNorm",
     "NormActivation",
@@ -47,6 +54,7 @@ __all__ = [
     "SO2Convolution",
     "SpeciesEmbedding",
     "SpeciesIndex",
+    "SpectralConv2d",
     "SymmetricContraction",
     "TensorProductConv",
     "VNBatchNorm",

@@ -1,0 +1,8 @@
+"""Networks on images and fields: ``net(images [B, C, H, W])``."""
+
+from __future__ import annotations
+
+from equitools.models.images.fno import FNO
+from equitools.models.images.gfno import GFNO
+
+__all__ = ["FNO", "GFNO"]
