@@ -31,6 +31,7 @@ from equitools.data.statistics import (
     statistics,
 )
 from equitools.data.structure import Structure
+from equitools.data.two_body import TwoBodyOrbits, two_body_invariants, two_body_orbits
 
 __all__ = [
     "CONVERTERS",
@@ -48,6 +49,7 @@ __all__ = [
     "Solids",
     "Statistics",
     "Structure",
+    "TwoBodyOrbits",
     "average_energies",
     "census",
     "charged_nbody",
@@ -80,6 +82,8 @@ __all__ = [
     "structure_from_atoms",
     "subtract_atomref",
     "suspicions",
+    "two_body_invariants",
+    "two_body_orbits",
     "unit_ball",
     "virial_from_stress",
     "write_split",

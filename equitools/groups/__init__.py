@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equitools.groups.algebras import InvariantForms, algebra_cosine, invariant_forms, subspace_cosines
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
 from equitools.groups.finite_rotations import (
@@ -33,11 +34,13 @@ __all__ = [
     "SO",
     "Convention",
     "E",
+    "InvariantForms",
     "Irrep",
     "Irreps",
     "Lorentz",
     "MatrixGroup",
     "O",
+    "algebra_cosine",
     "axis_angle_to_matrix",
     "change_of_basis",
     "clebsch_gordan",
@@ -46,6 +49,7 @@ __all__ = [
     "finite_group",
     "gaunt_coefficients",
     "icosahedral_group",
+    "invariant_forms",
     "irreps_matrix",
     "lorentz_metric",
     "matrix_to_quaternion",
@@ -58,6 +62,7 @@ __all__ = [
     "random_orthogonal",
     "random_rotation",
     "real_to_complex",
+    "subspace_cosines",
     "tetrahedral_group",
     "wigner_D",
     "wigner_D_from_quaternion",
