@@ -6,6 +6,7 @@ from equitools.groups.affine import Affine
 from equitools.groups.algebras import InvariantForms, algebra_cosine, invariant_forms, subspace_cosines
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
+from equitools.groups.estimates import InvarianceEstimate, WeightedMean, invariance_estimate, weighted_mean
 from equitools.groups.finite_rotations import (
     cyclic_group,
     dihedral_group,
@@ -16,6 +17,7 @@ from equitools.groups.finite_rotations import (
     tetrahedral_group,
     with_inversion,
 )
+from equitools.groups.haar import log_uniform_rotations, rotation_volume, sample_haar, spaced_rotations
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.linear_groups import SL, GLPlus
 from equitools.groups.lorentz import Lorentz, lorentz_metric, polar_factor
@@ -23,6 +25,8 @@ from equitools.groups.matrix_functions import matrix_exp, matrix_log, polar
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.names import parse_group
 from equitools.groups.orthogonal import SE, SO, E, O
+from equitools.groups.polar_sampling import haar_from_lebesgue, log_normal_spd, sample_polar
+from equitools.groups.quadrature import Quadrature, icosahedral_grid, rotation_quadrature, sphere_quadrature
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
     matrix_to_quaternion,
@@ -41,12 +45,15 @@ __all__ = [
     "Convention",
     "E",
     "GLPlus",
+    "InvarianceEstimate",
     "InvariantForms",
     "Irrep",
     "Irreps",
     "Lorentz",
     "MatrixGroup",
     "O",
+    "Quadrature",
+    "WeightedMean",
     "algebra_cosine",
     "axis_angle_to_matrix",
     "change_of_basis",
@@ -55,9 +62,14 @@ __all__ = [
     "dihedral_group",
     "finite_group",
     "gaunt_coefficients",
+    "haar_from_lebesgue",
+    "icosahedral_grid",
     "icosahedral_group",
+    "invariance_estimate",
     "invariant_forms",
     "irreps_matrix",
+    "log_normal_spd",
+    "log_uniform_rotations",
     "lorentz_metric",
     "matrix_exp",
     "matrix_log",
@@ -72,8 +84,15 @@ __all__ = [
     "random_orthogonal",
     "random_rotation",
     "real_to_complex",
+    "rotation_quadrature",
+    "rotation_volume",
+    "sample_haar",
+    "sample_polar",
+    "spaced_rotations",
+    "sphere_quadrature",
     "subspace_cosines",
     "tetrahedral_group",
+    "weighted_mean",
     "wigner_D",
     "wigner_D_from_quaternion",
     "with_inversion",
