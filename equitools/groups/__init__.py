@@ -20,12 +20,14 @@ from equitools.groups.finite_rotations import (
 from equitools.groups.haar import log_uniform_rotations, rotation_volume, sample_haar, spaced_rotations
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.linear_groups import SL, GLPlus
-from equitools.groups.lorentz import Lorentz, lorentz_metric, polar_factor
+from equitools.groups.lorentz import Lorentz, lorentz_metric
 from equitools.groups.matrix_functions import matrix_exp, matrix_log, polar
 from equitools.groups.matrix_group import MatrixGroup
-from equitools.groups.names import parse_group
+from equitools.groups.names import parse_group, parse_rigid_group
 from equitools.groups.orthogonal import SE, SO, E, O
+from equitools.groups.polar_factor import form_polar_factor, polar_factor
 from equitools.groups.polar_sampling import haar_from_lebesgue, log_normal_spd, sample_polar
+from equitools.groups.products import ProductGroup, SemidirectProduct
 from equitools.groups.quadrature import Quadrature, icosahedral_grid, rotation_quadrature, sphere_quadrature
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
@@ -34,15 +36,21 @@ from equitools.groups.rotations import (
     random_orthogonal,
     random_rotation,
 )
+from equitools.groups.scalings import DiagonalScaling, Scaling
+from equitools.groups.similarity import SIM, ScaledRotations
 from equitools.groups.su2 import real_to_complex
+from equitools.groups.symplectic import Sp, symplectic_form
+from equitools.groups.torus import Torus
 from equitools.groups.wigner import irreps_matrix, wigner_D, wigner_D_from_quaternion
 
 __all__ = [
     "SE",
+    "SIM",
     "SL",
     "SO",
     "Affine",
     "Convention",
+    "DiagonalScaling",
     "E",
     "GLPlus",
     "InvarianceEstimate",
@@ -52,7 +60,13 @@ __all__ = [
     "Lorentz",
     "MatrixGroup",
     "O",
+    "ProductGroup",
     "Quadrature",
+    "ScaledRotations",
+    "Scaling",
+    "SemidirectProduct",
+    "Sp",
+    "Torus",
     "WeightedMean",
     "algebra_cosine",
     "axis_angle_to_matrix",
@@ -61,6 +75,7 @@ __all__ = [
     "cyclic_group",
     "dihedral_group",
     "finite_group",
+    "form_polar_factor",
     "gaunt_coefficients",
     "haar_from_lebesgue",
     "icosahedral_grid",
@@ -78,6 +93,7 @@ __all__ = [
     "octahedral_group",
     "parse_group",
     "parse_irreps",
+    "parse_rigid_group",
     "polar",
     "polar_factor",
     "quaternion_to_matrix",
@@ -91,6 +107,7 @@ __all__ = [
     "spaced_rotations",
     "sphere_quadrature",
     "subspace_cosines",
+    "symplectic_form",
     "tetrahedral_group",
     "weighted_mean",
     "wigner_D",

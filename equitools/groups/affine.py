@@ -48,7 +48,8 @@ class Affine(MatrixGroup):
             raise ConfigError(f"An affine group needs a group of linear maps, a MatrixGroup of n × n, not {linear!r}.")
         self.linear = linear
         super().__init__(linear.n)
-        self.name = f"R^{self.n}:{linear.name}"
+        several = "x" in linear.name or ":" in linear.name
+        self.name = f"R^{self.n}:({linear.name})" if several else f"R^{self.n}:{linear.name}"
         self.size = self.n + 1
         self.reflections = linear.reflections
         self.connected = linear.connected

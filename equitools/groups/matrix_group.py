@@ -339,7 +339,7 @@ class MatrixGroup:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of the decompositions of this group."""
-        from equitools.groups import decompositions  # type: ignore[attr-defined]
+        from equitools.groups import decompositions
 
         return tuple(decompositions.kinds(self))
 
@@ -362,7 +362,7 @@ class MatrixGroup:
         Properties:
             decompositions_compose: compose(decompose(g, kind), kind) = g.
         """
-        from equitools.groups import decompositions  # type: ignore[attr-defined]
+        from equitools.groups import decompositions
 
         self._check(g)
         return tuple(decompositions.decompose(self, g, kind))
@@ -374,7 +374,7 @@ class MatrixGroup:
             ShapeError: The parts do not fit.
             UnknownNameError: The group has no such decomposition.
         """
-        from equitools.groups import decompositions  # type: ignore[attr-defined]
+        from equitools.groups import decompositions
 
         return decompositions.compose(self, parts, kind)
 

@@ -13,6 +13,7 @@ eigenvalues of X. GL⁺(n) and SL(n) are unimodular: μ is left- and right-invar
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +26,9 @@ from equitools.groups.matrix_functions import matrix_exp
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.names import parse_group
 from equitools.groups.orthogonal import SO
+from equitools.groups.products import ProductGroup
+from equitools.groups.scalings import DiagonalScaling, Scaling
+from equitools.groups.similarity import ScaledRotations
 
 __all__ = ["haar_from_lebesgue", "log_normal_spd", "sample_polar"]
 
@@ -96,10 +100,12 @@ def sample_polar(
       *mean* of f (`weighted_mean` with ``normalise=True``) is its Haar mean on R. R is mapped to itself by rotations
       from either side, not by other elements: no bounded set is.
 
-    In both cases k has the Haar probability of SO(n).
+    In both cases k has the Haar probability of SO(n). Scalings are drawn the same way, by the logarithms of their
+    factors; compact groups have the weight 1, products the product of the weights of their factors.
 
     Args:
-        group: ``GLPlus(n)``, ``SL(n)``, ``SO(n)`` (weights 1), or ``Affine(H)`` of one of these, or a name.
+        group: GL⁺(n), SL(n), scalings, CSO(n), compact groups, products, and affine groups ℝⁿ ⋊ H of these (SIM(n), E(n)
+            and SE(n) among them), or a name.
         shape: Of the batch.
         spread: Standard deviation of the coordinates of X, or the radius of the ball.
         proposal: See above.
@@ -131,33 +137,69 @@ def sample_polar(
             "sample_polar needs proposal 'normal' or 'ball' and a positive spread and translation, not "
             f"{proposal!r}, {spread} and {translation}."
         )
-    device = None if generator is None else generator.device
-    if isinstance(found, Affine):
-        linear, log_weight = sample_polar(found.linear, shape, spread, proposal, translation, generator, dtype)
-        noise = torch.randn(*shape, found.n, generator=generator, dtype=dtype, device=device)
-        log_q = -noise.square().sum(-1) / 2 - found.n * math.log(translation * math.sqrt(2 * math.pi))
-        element = found.element(linear, translation * noise)
-        return element, log_weight - log_q - torch.linalg.slogdet(linear).logabsdet
-    turn = SO(found.n).sample(shape, generator, dtype)
-    if isinstance(found, SO):
-        return turn, torch.zeros(shape, dtype=dtype, device=device)
-    if not isinstance(found, GLPlus):
-        raise ConfigError(f"sample_polar knows GL+(n), SL(n), SO(n) and affine groups of these, not {found.name}.")
-    basis = _directions(found.n, isinstance(found, SL))
-    size = len(basis)
-    x = torch.randn(*shape, size, generator=generator, dtype=dtype, device=device)
-    if proposal == "normal":
-        log_q = -x.square().sum(-1) / 2 - size * math.log(spread * math.sqrt(2 * math.pi))
-        x = spread * x
-    else:
-        length = torch.rand(*shape, 1, generator=generator, dtype=dtype, device=device) ** (1 / max(1, size))
-        x = spread * length * torch.nn.functional.normalize(x, dim=-1)
-        log_ball = size / 2 * math.log(math.pi) - math.lgamma(size / 2 + 1) + size * math.log(spread)
-        log_q = torch.full(shape, -log_ball, dtype=dtype, device=device)
+    return _draw(found, _Draw(tuple(shape), spread, proposal, translation, generator, dtype))
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What `sample_polar` was asked for, but for the group."""
+
+    shape: tuple[int, ...]
+    spread: float
+    proposal: str
+    translation: float
+    generator: torch.Generator | None
+    dtype: torch.dtype
+
+    def normal(self, size: int) -> Tensor:
+        device = None if self.generator is None else self.generator.device
+        return torch.randn(*self.shape, size, generator=self.generator, dtype=self.dtype, device=device)
+
+    def coordinates(self, size: int) -> tuple[Tensor, Tensor]:
+        """Draw coordinates ``[*shape, size]``, and the logarithm of the density they have."""
+        x = self.normal(size)
+        if self.proposal == "normal":
+            log_q = -x.square().sum(-1) / 2 - size * math.log(self.spread * math.sqrt(2 * math.pi))
+            return self.spread * x, log_q
+        length = torch.rand(self.shape, generator=self.generator, dtype=self.dtype, device=x.device) ** (
+            1 / max(1, size)
+        )
+        log_ball = size / 2 * math.log(math.pi) - math.lgamma(size / 2 + 1) + size * math.log(self.spread)
+        x = self.spread * length.unsqueeze(-1) * torch.nn.functional.normalize(x, dim=-1)
+        return x, torch.full(self.shape, -log_ball, dtype=self.dtype, device=x.device)
+
+
+def _draw(group: MatrixGroup, draw: _Draw) -> tuple[Tensor, Tensor]:
+    if isinstance(group, Affine):
+        linear, log_weight = _draw(group.linear, draw)
+        noise = draw.normal(group.n)
+        log_q = -noise.square().sum(-1) / 2 - group.n * math.log(draw.translation * math.sqrt(2 * math.pi))
+        log_weight = log_weight - log_q - torch.linalg.slogdet(linear).logabsdet
+        return group.element(linear, draw.translation * noise), log_weight
+    if isinstance(group, ProductGroup):
+        parts = [_draw(factor, draw) for factor in group.factors]
+        return group.join(*(g for g, _ in parts)), torch.stack([log_weight for _, log_weight in parts]).sum(0)
+    if group.compact:
+        g = group.sample(draw.shape, draw.generator, draw.dtype)
+        return g, torch.zeros(draw.shape, dtype=draw.dtype, device=g.device)
+    if isinstance(group, (Scaling, DiagonalScaling)):
+        x, log_q = draw.coordinates(group.dim)
+        return group.exp(x), -log_q
+    if isinstance(group, ScaledRotations):
+        scale, log_weight = _draw(Scaling(group.n), draw)
+        return scale @ SO(group.n).sample(draw.shape, draw.generator, draw.dtype), log_weight
+    if not isinstance(group, GLPlus):
+        raise ConfigError(
+            f"sample_polar knows GL+(n), SL(n), scalings, compact groups, and products and affine groups of these, not "
+            f"{group.name}."
+        )
+    basis = _directions(group.n, isinstance(group, SL))
+    x, log_q = draw.coordinates(len(basis))
     symmetric = torch.einsum("...k,kij->...ij", x, basis.to(x))
     values = torch.linalg.eigvalsh(symmetric)
-    row, column = torch.tril_indices(found.n, found.n, -1, device=device)
+    row, column = torch.tril_indices(group.n, group.n, -1, device=x.device)
     log_density = log_sinhc(values[..., row] - values[..., column]).sum(-1)
+    turn = SO(group.n).sample(draw.shape, draw.generator, draw.dtype)
     return matrix_exp(symmetric) @ turn, log_density - log_q
 
 

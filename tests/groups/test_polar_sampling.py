@@ -13,7 +13,11 @@ from equitools.groups import (
     SL,
     SO,
     Affine,
+    DiagonalScaling,
     GLPlus,
+    ProductGroup,
+    ScaledRotations,
+    Scaling,
     haar_from_lebesgue,
     invariance_estimate,
     log_normal_spd,
@@ -129,6 +133,29 @@ def test_affine_groups_have_a_left_measure() -> None:
     assert right > 5 * float(torch.hypot(found.error[2], found.error[0]))  # the group is not unimodular
     # ∫ relu(1 − s²) e^{−t²} e^{−s} ds dt, s the logarithm of the scale
     assert abs(float(found.mean[0]) - 4 / math.e * math.sqrt(math.pi)) < 5 * float(found.error[0])
+
+
+def test_products_and_scalings() -> None:
+    """∫ relu(1 − |log s|) is 1 for each logarithm of a factor, as long as the ball holds the support."""
+    for proposal, spread in (("normal", 0.8), ("ball", 1.5)):
+        for group, wanted in (
+            (Scaling(3), 1.0), (DiagonalScaling(2), 1.0), (ScaledRotations(2), 1.0), (ProductGroup(SO(3), Scaling(2)), 1.0),
+            (ProductGroup(Scaling(1), "Scaling(2)"), 1.0),
+        ):  # fmt: skip
+            g, log_weight = sample_polar(group, (SAMPLES,), spread, proposal, generator=random(15))
+            assert group.contains(g).all()
+            factors = g if not isinstance(group, ProductGroup) else group.split(g)[-1]
+            logs = torch.linalg.det(factors).abs().log().unsqueeze(-1) / factors.shape[-1]
+            if isinstance(group, DiagonalScaling):
+                logs = factors.diagonal(dim1=-2, dim2=-1).log()
+            if group.name.startswith("Scaling(1)x"):
+                logs = torch.cat([logs, group.split(g)[0][:, 0].log()], -1)
+            found = weighted_mean(torch.relu(1 - logs.abs()).prod(-1), log_weight, normalise=False)
+            assert abs(float(found.mean) - wanted) < 5 * float(found.error), (group, proposal)
+    g, log_weight = sample_polar("SE(3)", (5,), translation=2.0, generator=random(16))
+    torch.testing.assert_close(
+        log_weight, g[:, :3, 3].square().sum(-1) / 8 + 3 * math.log(2 * math.sqrt(2 * math.pi))
+    )  # fmt: skip
 
 
 def test_rotations_have_weight_one() -> None:

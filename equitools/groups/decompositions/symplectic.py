@@ -18,7 +18,7 @@ from equitools.errors import ShapeError
 from equitools.groups.decompositions.checks import count, need_square
 from equitools.groups.decompositions.kak import log_sinh
 from equitools.groups.decompositions.polar import log_sinhc
-from equitools.groups.decompositions.polar_of_any import polar_of_any
+from equitools.groups.matrix_functions import polar as polar_of_any
 from equitools.groups.decompositions.singular import singular_vjp
 from equitools.groups.decompositions.spectral import spd_log
 
