@@ -94,6 +94,7 @@ bench-kernels: setup
 bench-training: setup
 	$(PY) benchmarks/time_to_accuracy.py --minutes 15
 	$(PY) benchmarks/gaunt_training.py
+	$(PY) benchmarks/lie_gan.py
 	$(PY) benchmarks/render.py
 
 clean:

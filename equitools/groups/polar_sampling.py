@@ -101,11 +101,12 @@ def sample_polar(
       from either side, not by other elements: no bounded set is.
 
     In both cases k has the Haar probability of SO(n). Scalings are drawn the same way, by the logarithms of their
-    factors; compact groups have the weight 1, products the product of the weights of their factors.
+    factors; compact groups have the weight 1, products the product of the weights of their factors (and a ball for each
+    of them).
 
     Args:
-        group: GL⁺(n), SL(n), scalings, CSO(n), compact groups, products, and affine groups ℝⁿ ⋊ H of these (SIM(n), E(n)
-            and SE(n) among them), or a name.
+        group: GL⁺(n), SL(n), scalings, CSO(n), compact groups, products, and affine groups ℝⁿ ⋊ H of these (SIM(n),
+            E(n) and SE(n) among them), or a name.
         shape: Of the batch.
         spread: Standard deviation of the coordinates of X, or the radius of the ball.
         proposal: See above.

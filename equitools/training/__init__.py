@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from equitools.training.config import TrainConfig, dump_config, load_config, parse_config
-    from equitools.training.lie_gan import FoundSymmetry, LieGAN, find_symmetry
+    from equitools.training.lie_gan import FoundSymmetry, LieGAN, Verdict, find_symmetry, judge_symmetry
     from equitools.training.lie_generator import LieGenerator, PairDiscriminator
     from equitools.training.metrics import Metrics, Row, evaluate
     from equitools.training.module import DivergenceError
@@ -29,10 +29,12 @@ _HOMES = {
     "Sets": "prepare",
     "TrainConfig": "config",
     "TrainResult": "run",
+    "Verdict": "lie_gan",
     "dump_config": "config",
     "error_table": "report",
     "evaluate": "metrics",
     "find_symmetry": "lie_gan",
+    "judge_symmetry": "lie_gan",
     "load_config": "config",
     "parse_config": "config",
     "train": "run",
@@ -49,10 +51,12 @@ __all__ = [
     "Sets",
     "TrainConfig",
     "TrainResult",
+    "Verdict",
     "dump_config",
     "error_table",
     "evaluate",
     "find_symmetry",
+    "judge_symmetry",
     "load_config",
     "parse_config",
     "train",

@@ -25,7 +25,7 @@ from equitools.errors import ConfigError, ShapeError
 from equitools.training.lie_generator import LieGenerator, PairDiscriminator
 from equitools.training.module import DivergenceError
 
-__all__ = ["FoundSymmetry", "LieGAN", "find_symmetry", "mean_cosine"]
+__all__ = ["FoundSymmetry", "LieGAN", "Verdict", "find_symmetry", "judge_symmetry", "mean_cosine"]
 
 
 class FoundSymmetry(NamedTuple):
@@ -212,7 +212,8 @@ def find_symmetry(
         options: Of `LieGAN`.
 
     Returns:
-        `FoundSymmetry`. Look at its ``discriminator_loss`` and ``displacement``: something is always found.
+        `FoundSymmetry`. Something is always found: look at its ``discriminator_loss`` and ``displacement``, and let
+        `judge_symmetry` judge.
 
     Raises:
         ShapeError: x and y have not the same number of pairs, at least two, or are not floating-point.
@@ -246,6 +247,86 @@ def find_symmetry(
         pl.Trainer(max_epochs=epochs, **settings).fit(game, loader)
     last = game.history[-1]
     return FoundSymmetry(last["algebra"], last["discriminator_loss"], last["displacement"], game.history)
+
+
+class Verdict(NamedTuple):
+    """How well a fresh network tells moved pairs from real ones, on pairs that it was not trained on.
+
+    Attributes:
+        accuracy: Share of right answers; ½ is guessing.
+        standard_error: Of the accuracy.
+        displacement: Mean of |g x − x| / |x|. Near 0 nothing was tested.
+    """
+
+    accuracy: float
+    standard_error: float
+    displacement: float
+
+
+def judge_symmetry(
+    x: Tensor,
+    y: Tensor,
+    generator: LieGenerator,
+    discriminator: nn.Module | None = None,
+    *,
+    epochs: int = 10,
+    batch: int = 64,
+    rate: float = 1e-3,
+    seed: int = 0,
+) -> Verdict:
+    """Judge a symmetry by a two-sample test: train a fresh discriminator on half of the pairs, test it on the others.
+
+    The discriminator of the search is no good judge: it follows a moving target, and has seen all pairs. Each pair is
+    moved by an element of its own; real and moved pairs of the test come from different pairs of the data.
+
+    Args:
+        x: Inputs ``[N, …]``; whether neighbouring pairs are of one trajectory matters: the first half trains.
+        y: Targets ``[N, …]``.
+        generator: Draws and applies the elements; it is not changed.
+        discriminator: As of `find_symmetry`; it is trained in place.
+        epochs: Passes over the first half.
+        batch: Pairs of a step.
+        rate: Of Adam.
+        seed: Of all that is random here; torch's own random state is kept.
+
+    Returns:
+        `Verdict`.
+
+    Raises:
+        ShapeError: Fewer than four pairs, or targets of another number.
+
+    Properties:
+        guesses_at_symmetric_data: the accuracy is ½ within its error where the distribution has the symmetry.
+
+    Source: D. Lopez-Paz, M. Oquab, Revisiting Classifier Two-Sample Tests, ICLR 2017, arXiv 1610.06545.
+    """
+    if len(x) != len(y) or len(x) < 4:
+        raise ShapeError(f"At least four pairs are needed, given {list(x.shape)} and {list(y.shape)}.")
+    half = len(x) // 2
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if discriminator is None:
+            discriminator = PairDiscriminator(x[0].numel() + y[0].numel()).to(generator.weight.dtype)
+        optimizer = torch.optim.Adam(discriminator.parameters(), lr=rate)
+        for _ in range(epochs):
+            for index in torch.randperm(half).split(batch):
+                with torch.no_grad():
+                    moved = generator(x[index], y[index])
+                real, fake = discriminator(x[index], y[index]), discriminator(*moved)
+                loss = binary_cross_entropy_with_logits(real, torch.ones_like(real))
+                loss = loss + binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        with torch.no_grad():
+            order = half + torch.randperm(len(x) - half)
+            first, second = order.tensor_split(2)
+            moved = generator(x[second], y[second])
+            right = [discriminator(x[first], y[first]).reshape(-1) > 0, discriminator(*moved).reshape(-1) < 0]
+            way = (moved[0] - x[second]).flatten(1).norm(dim=1) / x[second].flatten(1).norm(dim=1)
+    rates = [float(part.double().mean()) for part in right]
+    variance = sum(rate * (1 - rate) / max(1, len(part)) for rate, part in zip(rates, right, strict=True)) / 4
+    return Verdict(sum(rates) / 2, math.sqrt(variance), float(way.mean()))
 
 
 @contextmanager

@@ -139,9 +139,12 @@ def test_products_and_scalings() -> None:
     """∫ relu(1 − |log s|) is 1 for each logarithm of a factor, as long as the ball holds the support."""
     for proposal, spread in (("normal", 0.8), ("ball", 1.5)):
         for group, wanted in (
-            (Scaling(3), 1.0), (DiagonalScaling(2), 1.0), (ScaledRotations(2), 1.0), (ProductGroup(SO(3), Scaling(2)), 1.0),
+            (Scaling(3), 1.0),
+            (DiagonalScaling(2), 1.0),
+            (ScaledRotations(2), 1.0),
+            (ProductGroup(SO(3), Scaling(2)), 1.0),
             (ProductGroup(Scaling(1), "Scaling(2)"), 1.0),
-        ):  # fmt: skip
+        ):
             g, log_weight = sample_polar(group, (SAMPLES,), spread, proposal, generator=random(15))
             assert group.contains(g).all()
             factors = g if not isinstance(group, ProductGroup) else group.split(g)[-1]

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import algebra_cosine
-from equitools.training import DivergenceError, LieGAN, LieGenerator, PairDiscriminator, find_symmetry
+from equitools.training import (
+    DivergenceError,
+    LieGAN,
+    LieGenerator,
+    PairDiscriminator,
+    find_symmetry,
+    judge_symmetry,
+)
 from equitools.training.lie_gan import mean_cosine
 from equitools.training.lie_generator import act_on_vectors
 
@@ -176,6 +183,26 @@ def test_any_network_discriminates() -> None:
     assert found.algebra.shape == (2, 2, 2)
     assert calls == found.history
     assert set(calls[0]) == {"generator_loss", "penalty", "overlap", "discriminator_loss", "displacement", "algebra"}
+
+
+def test_guesses_at_symmetric_data() -> None:
+    def verdict(algebra: Tensor, stretch: float) -> tuple[float, float, float]:
+        generator = LieGenerator(2)
+        with torch.no_grad():
+            generator.weight.copy_(algebra)
+        return judge_symmetry(*rotation_task(2000, stretch), generator, PairDiscriminator(4, 64), epochs=15, rate=3e-3)
+
+    accuracy, error, way = verdict(TURN, 1.0)
+    assert abs(accuracy - 0.5) < 4 * error
+    assert 0.01 < error < 0.03
+    assert way > 0.5
+    for wrong in (verdict(TURN, 3.0), verdict(torch.eye(2), 1.0)):
+        assert wrong[0] > 0.5 + 8 * wrong[1]
+    accuracy, error, way = verdict(torch.zeros(2, 2), 3.0)
+    assert abs(accuracy - 0.5) < 4 * error
+    assert way == 0
+    with pytest.raises(ShapeError, match="four pairs"):
+        judge_symmetry(torch.zeros(3, 2), torch.zeros(3, 2), LieGenerator(2))
 
 
 def test_divergence_is_said() -> None:
