@@ -78,6 +78,7 @@ bench: bench-kernels
 	$(PY) benchmarks/demo.py
 	$(PY) benchmarks/tetris.py
 	$(PY) benchmarks/continuity.py
+	$(PY) benchmarks/haar.py
 	$(PY) benchmarks/adaptation.py --choose
 	$(PY) benchmarks/adaptation.py
 	$(PY) benchmarks/render.py

@@ -20,7 +20,7 @@ from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, frames_page, lorentz_page, nbody_page
-from benchmarks.symmetry import lie_gan_page
+from benchmarks.symmetry import haar_page, lie_gan_page
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
@@ -48,6 +48,7 @@ PARTS = {
     "faenet_frames": (faenet_page.faenet_frames, "faenet_frames"),
     "adaptation": (adaptation_page.page, "adaptation"),
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
+    "haar": (haar_page.haar, "haar"),
     "lie_gan": (lie_gan_page.lie_gan, "lie_gan"),
 }
 
