@@ -34,8 +34,8 @@ def haar(table: dict[str, Any] | None) -> str:
     last = {name: moved[name][-1] for name in ("log_normal", "weighted")}
     share = {name: f"{row['ratio']:.3f} ± {row['error']:.3f}" for name, row in last.items()}
     text = (
-        f"Left: the error of the mean of exp(tr A g) over SO(3), {result['repeats']} random translates. Right: the mean "
-        f"of a bump moved by diag(eˢ, e⁻ˢ), relative to the bump at rest, over {moved['samples']:,} samples of SL(2); at "
+        f"Left: the error of the mean of exp(tr A g) over SO(3), {result['repeats']} random translates. Right: the "
+        f"mean of a bump moved by diag(eˢ, e⁻ˢ), relative to rest, over {moved['samples']:,} samples of SL(2); at "
         f"s = {last['weighted']['s']:g} it is {share['log_normal']} for log-normal samples as they are, and "
         f"{share['weighted']} with weights: invariant."
     )

@@ -6,6 +6,7 @@ from equitools.groups.affine import Affine
 from equitools.groups.algebras import InvariantForms, algebra_cosine, invariant_forms, subspace_cosines
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
+from equitools.groups.decompositions import polar_chart, polar_chart_inverse, polar_chart_log_density
 from equitools.groups.estimates import InvarianceEstimate, WeightedMean, invariance_estimate, weighted_mean
 from equitools.groups.finite_rotations import (
     cyclic_group,
@@ -95,6 +96,9 @@ __all__ = [
     "parse_irreps",
     "parse_rigid_group",
     "polar",
+    "polar_chart",
+    "polar_chart_inverse",
+    "polar_chart_log_density",
     "polar_factor",
     "quaternion_to_matrix",
     "random_orthogonal",

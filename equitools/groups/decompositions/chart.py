@@ -22,13 +22,16 @@ from equitools.groups.orthogonal import SO
 __all__ = ["polar_chart", "polar_chart_inverse", "polar_chart_log_density", "polar_chart_sizes"]
 
 
-def _bases(of: Family) -> tuple[Tensor, Tensor]:
-    """The symmetric and the antisymmetric elements of the basis of the linear part's algebra."""
+def _linear(of: Family) -> MatrixGroup:
+    return getattr(of.group, "linear", of.group)
+
+
+def _symmetric(of: Family) -> Tensor:
+    """Which elements of the basis of the linear part's algebra are symmetric; the others are antisymmetric."""
     if not of.letter.startswith(("O", "SO")) and "polar" not in kinds(of.group):
         raise UnknownNameError(f"{of.group.name} has no polar decomposition, and so no such chart.")
-    basis = getattr(of.group, "linear", of.group).algebra_basis
-    symmetric = (basis == basis.mT).all(-1).all(-1)
-    return basis[symmetric], basis[~symmetric]
+    basis = _linear(of).algebra_basis
+    return (basis == basis.mT).all(-1).all(-1)
 
 
 def polar_chart_sizes(group: str | MatrixGroup) -> tuple[int, int, int]:
@@ -42,8 +45,8 @@ def polar_chart_sizes(group: str | MatrixGroup) -> tuple[int, int, int]:
         (2, 2, 1)
     """
     of = family(group)
-    symmetric, skew = _bases(of)
-    return of.n if of.affine else 0, len(symmetric), len(skew)
+    symmetric = _symmetric(of)
+    return of.n if of.affine else 0, int(symmetric.sum()), int((~symmetric).sum())
 
 
 def polar_chart(group: str | MatrixGroup, g: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ def polar_chart(group: str | MatrixGroup, g: Tensor) -> Tensor:
     Source: Mironenco and Forré, ICLR 2024 (arXiv 2310.11366).
     """
     of = family(group)
-    symmetric, skew = _bases(of)
+    linear, symmetric = _linear(of), _symmetric(of).to(g.device)
     n, found = of.n, []
     if of.letter in {"O", "SO"}:
         need_square(g, f"The chart of {of.group.name}", of.group.size)
@@ -79,10 +82,10 @@ def polar_chart(group: str | MatrixGroup, g: Tensor) -> Tensor:
         k = g[..., :n, :n]
     else:
         *_, p, k = (part[..., :n, :n] for part in decompose(of.group, g, "polar"))
-        found.append(torch.einsum("...ij,kij->...k", spd_log(p), symmetric.to(g)) / 2)
+        found.append(linear.vee(spd_log(p))[..., symmetric])
     if of.affine:
         found.insert(0, g[..., :n, n])
-    return torch.cat([*found, torch.einsum("...ij,kij->...k", _log_rotation(of, k), skew.to(g)) / 2], -1)
+    return torch.cat([*found, linear.vee(_log_rotation(of, k))[..., ~symmetric]], -1)
 
 
 def _log_rotation(of: Family, k: Tensor) -> Tensor:
@@ -99,17 +102,17 @@ def _log_rotation(of: Family, k: Tensor) -> Tensor:
 def _split(group: str | MatrixGroup, coordinates: Tensor) -> tuple[Family, Tensor, Tensor, Tensor]:
     """Translation ``[..., 0 or n]``, log p and log k ``[..., n, n]`` of coordinates."""
     of = family(group)
-    symmetric, skew = _bases(of)
-    sizes = [of.n if of.affine else 0, len(symmetric), len(skew)]
+    sizes = polar_chart_sizes(of.group)
     if coordinates.ndim < 1 or coordinates.shape[-1] != sum(sizes) or not coordinates.is_floating_point():
         raise ShapeError(
             f"The chart of {of.group.name} has {sum(sizes)} coordinates ({sizes[0]} of a translation, {sizes[1]} of a "
             f"stretch, {sizes[2]} of a rotation), given {list(coordinates.shape)} {coordinates.dtype}."
         )
     translation, x, y = coordinates.split(sizes, -1)
+    basis, symmetric = _linear(of).algebra_basis, _symmetric(of)
     # where there are none, the empty sum is the zero matrix of the right shape
-    stretch = torch.einsum("...k,kij->...ij", x, symmetric.to(x))
-    turn = torch.einsum("...k,kij->...ij", y, skew.to(y))
+    stretch = torch.einsum("...k,kij->...ij", x, basis[symmetric].to(x))
+    turn = torch.einsum("...k,kij->...ij", y, basis[~symmetric].to(y))
     return of, translation, stretch, turn
 
 
@@ -159,7 +162,7 @@ def polar_chart_log_density(group: str | MatrixGroup, coordinates: Tensor) -> Te
     Properties:
         chart_densities_are_numeric_jacobians: it is the logarithm of the determinant of the map's derivative.
     """
-    of, translation, stretch, turn = _split(group, coordinates)
+    of, _, stretch, turn = _split(group, coordinates)
     if of.letter == "Sp":  # in U(m): the eigenvalues' differences, each of them twice
         m = of.n // 2
         angles = torch.linalg.eigvalsh(torch.complex(-turn[..., m:, :m], turn[..., :m, :m]))
@@ -174,13 +177,12 @@ def polar_chart_log_density(group: str | MatrixGroup, coordinates: Tensor) -> Te
     if of.letter in {"O", "SO"}:
         return total
     stretches = symmetric_exp(stretch)
-    linear = getattr(of.group, "linear", of.group)
-    total = total + log_density(linear, (stretches, stretches), "polar")
+    total = total + log_density(_linear(of), (stretches, stretches), "polar")
     return total - torch.diagonal(stretch, dim1=-2, dim2=-1).sum(-1) if of.affine else total
 
 
 def _log_sinc(x: Tensor) -> Tensor:
-    """log |sin(x) / x|, smooth at zero."""
+    """Log |sin(x) / x|, smooth at zero."""
     small = x.detach().abs() < 0.1
     square = torch.where(small, x, torch.zeros_like(x)).square()
     series = -square / 6 - square**2 / 180 - square**3 / 2835 - square**4 / 37800 - square**5 / 467775

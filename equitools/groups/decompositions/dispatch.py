@@ -85,7 +85,7 @@ _LINEAR: dict[str, dict[str, _Kind]] = {
     "Sp": _SYMPLECTIC,
     "O(1,3)": _LORENTZ,
     "SO+(1,3)": _LORENTZ,
-    "SIM": _CONFORMAL,
+    "CSO": _CONFORMAL,
 }
 
 
@@ -129,7 +129,7 @@ def _table(of: Family) -> dict[str, _Kind]:
         return kinds_of_linear | ({"jordan_chevalley": _JORDAN} if kinds_of_linear else {})
     table = {"semidirect": _Kind(("translation", "linear"), semidirect, _semidirect_density)}
     # The rest is semisimple, and the first part the radical, where the rotations or volume-preserving maps are.
-    if of.letter in {"GL+", "SIM"} and of.n >= (2 if of.letter == "GL+" else 3):
+    if of.letter in {"GL+", "CSO"} and of.n >= (2 if of.letter == "GL+" else 3):
         table["levi"] = _Kind(("radical", "rest"), affine_levi, _affine_levi_density)
     elif of.letter in {"SL", "Sp", "O(1,3)", "SO+(1,3)"} or (of.letter in {"O", "SO"} and of.n >= 3):
         table["levi"] = _Kind(("radical", "rest"), semidirect, _semidirect_density)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from equitools.groups.affine import Affine
+from equitools.groups.lorentz import Lorentz
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.names import parse_group
+from equitools.groups.products import ProductGroup, SemidirectProduct
 
 __all__ = ["Family", "family"]
 
@@ -16,8 +19,8 @@ class Family:
 
     Attributes:
         group: The group.
-        letter: Of its linear part: ``"GL+"``, ``"SL"``, ``"Sp"``, ``"O"``, ``"SO"``, ``"SIM"`` (rotations times
-            scalings), ``"O(1,3)"``, ``"SO+(1,3)"``, or something else.
+        letter: Of its linear part: ``"GL+"``, ``"SL"``, ``"Sp"``, ``"O"``, ``"SO"``, ``"CSO"`` (rotations times
+            scales), ``"O(1,3)"``, ``"SO+(1,3)"``, or something else.
         n: Dimension that the linear part acts on.
         affine: There are translations, too: homogeneous matrices of size n + 1.
     """
@@ -35,6 +38,7 @@ def family(group: str | MatrixGroup) -> Family:
         UnknownNameError: The name is not understood.
     """
     group = parse_group(group)
-    name = getattr(group, "linear", group).name
-    letter = name if "," in name else name.partition("(")[0]
+    linear = group.linear if isinstance(group, Affine) else group
+    # the name of a product begins with that of its first factor, and is no family
+    letter = linear.name if isinstance(linear, (Lorentz, ProductGroup, SemidirectProduct)) else linear.letter
     return Family(group, letter, group.n, group.size == group.n + 1)

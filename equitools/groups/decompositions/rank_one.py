@@ -49,9 +49,7 @@ def _time(g: Tensor) -> Tensor:
 
 def _with_time(time: Tensor, space: Tensor) -> Tensor:
     """Return the matrices ``[..., 4, 4]`` with a sign ``[..., 1]`` for the time and ``[..., 3, 3]`` for space."""
-    return torch.nn.functional.pad(space, (1, 0, 1, 0)) + torch.diag_embed(
-        torch.nn.functional.pad(time, (0, 3))
-    )
+    return torch.nn.functional.pad(space, (1, 0, 1, 0)) + torch.diag_embed(torch.nn.functional.pad(time, (0, 3)))
 
 
 def _boost(u: Tensor) -> Tensor:
