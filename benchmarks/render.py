@@ -28,6 +28,7 @@ from benchmarks.symmetrized import (
     lorentz_page,
     nbody_page,
 )
+from benchmarks.symmetry import haar_page, lie_gan_page
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
@@ -56,6 +57,8 @@ PARTS = {
     "faenet_frames": (faenet_page.faenet_frames, "faenet_frames"),
     "adaptation": (adaptation_page.page, "adaptation"),
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
+    "haar": (haar_page.haar, "haar"),
+    "lie_gan": (lie_gan_page.lie_gan, "lie_gan"),
 }
 
 

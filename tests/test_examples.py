@@ -65,6 +65,12 @@ def test_symmetrize_compares(tmp_path):
     assert float(rows["weighted"][1]) < 1e-6 < float(rows["one eigensolver call"][1])
 
 
+def test_a_symmetry_is_looked_for(tmp_path):
+    out = run(EXAMPLES / "find_symmetry.py", "--epochs", 1, "--trajectories", 20, cwd=tmp_path)
+    assert 0 <= float(out.split("cosine with the rotation ")[1].split(",")[0]) <= 1
+    assert 0.4 < float(out.split("accuracy ")[1].split()[0].rstrip(".,")) < 1
+
+
 @pytest.mark.parametrize("kind", ["vectors", "poses"])
 def test_a_classifier_of_clouds_is_adapted(tmp_path, kind):
     short = ["--train", 26, "--test", 13, "--epochs", 1]

@@ -38,6 +38,7 @@ from equitools.data.statistics import (
     statistics,
 )
 from equitools.data.structure import Structure
+from equitools.data.two_body import TwoBodyOrbits, two_body_invariants, two_body_orbits
 
 __all__ = [
     "CONVERTERS",
@@ -55,6 +56,7 @@ __all__ = [
     "Solids",
     "Statistics",
     "Structure",
+    "TwoBodyOrbits",
     "average_energies",
     "census",
     "charged_nbody",
@@ -91,6 +93,8 @@ __all__ = [
     "suspicions",
     "symmetric_forcing",
     "symmetric_navier_stokes",
+    "two_body_invariants",
+    "two_body_orbits",
     "unit_ball",
     "velocity",
     "virial_from_stress",

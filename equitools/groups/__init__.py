@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from equitools.groups.affine import Affine
+from equitools.groups.algebras import InvariantForms, algebra_cosine, invariant_forms, subspace_cosines
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
 from equitools.groups.decompositions import polar_chart, polar_chart_inverse, polar_chart_log_density
+from equitools.groups.estimates import InvarianceEstimate, WeightedMean, invariance_estimate, weighted_mean
 from equitools.groups.finite import FiniteGroup
 from equitools.groups.finite_rotations import (
     cyclic_group,
@@ -17,6 +19,7 @@ from equitools.groups.finite_rotations import (
     tetrahedral_group,
     with_inversion,
 )
+from equitools.groups.haar import log_uniform_rotations, rotation_volume, sample_haar, spaced_rotations
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
 from equitools.groups.linear_groups import SL, GLPlus
 from equitools.groups.lorentz import Lorentz, lorentz_metric
@@ -25,7 +28,9 @@ from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.names import parse_group, parse_rigid_group
 from equitools.groups.orthogonal import SE, SO, E, O
 from equitools.groups.polar_factor import form_polar_factor, polar_factor
+from equitools.groups.polar_sampling import haar_from_lebesgue, log_normal_spd, sample_polar
 from equitools.groups.products import ProductGroup, SemidirectProduct
+from equitools.groups.quadrature import Quadrature, icosahedral_grid, rotation_quadrature, sphere_quadrature
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
     matrix_to_quaternion,
@@ -51,17 +56,22 @@ __all__ = [
     "E",
     "FiniteGroup",
     "GLPlus",
+    "InvarianceEstimate",
+    "InvariantForms",
     "Irrep",
     "Irreps",
     "Lorentz",
     "MatrixGroup",
     "O",
     "ProductGroup",
+    "Quadrature",
     "ScaledRotations",
     "Scaling",
     "SemidirectProduct",
     "Sp",
     "Torus",
+    "WeightedMean",
+    "algebra_cosine",
     "axis_angle_to_matrix",
     "change_of_basis",
     "clebsch_gordan",
@@ -70,8 +80,14 @@ __all__ = [
     "finite_group",
     "form_polar_factor",
     "gaunt_coefficients",
+    "haar_from_lebesgue",
+    "icosahedral_grid",
     "icosahedral_group",
+    "invariance_estimate",
+    "invariant_forms",
     "irreps_matrix",
+    "log_normal_spd",
+    "log_uniform_rotations",
     "lorentz_metric",
     "matrix_exp",
     "matrix_log",
@@ -90,8 +106,16 @@ __all__ = [
     "random_orthogonal",
     "random_rotation",
     "real_to_complex",
+    "rotation_quadrature",
+    "rotation_volume",
+    "sample_haar",
+    "sample_polar",
+    "spaced_rotations",
+    "sphere_quadrature",
+    "subspace_cosines",
     "symplectic_form",
     "tetrahedral_group",
+    "weighted_mean",
     "wigner_D",
     "wigner_D_from_quaternion",
     "with_inversion",
