@@ -74,7 +74,9 @@ def matching_number(points: int) -> int:
     return 0 if points % 2 else math.prod(range(1, points, 2))
 
 
-def integer_partitions(total: int, most_parts: int | None = None, largest: int | None = None) -> Iterator[tuple[int, ...]]:
+def integer_partitions(
+    total: int, most_parts: int | None = None, largest: int | None = None
+) -> Iterator[tuple[int, ...]]:
     """Yield the descending tuples of positive integers with a given sum.
 
     Args:

@@ -108,7 +108,7 @@ def levi_civita_diagrams(n: int, k: int, l: int) -> Iterator[Diagram]:
 
 
 def jellyfish_diagrams(n: int, k: int, l: int) -> Iterator[Diagram]:
-    """Yield the jellyfish of A_n that are independent: all blocks hang on the head, n of them, or n − 1 and a loose leg.
+    """Yield the independent jellyfish of A_n: all blocks hang on the head, n of them, or n − 1 and a loose leg.
 
     Those of fewer blocks are zero or, where blocks are free of the head, sums of these.
 
