@@ -56,7 +56,7 @@ def power(g: Tensor, count: int) -> Tensor:
     """Return the action on a tensor power."""
     out = torch.ones(1, 1, dtype=torch.float64)
     for _ in range(count):
-        out = torch.kron(out, g)
+        out = torch.kron(out, g.contiguous())
     return out
 
 
@@ -163,7 +163,7 @@ def test_dimension_of_null_space(group: str, n: int, k: int, l: int) -> None:
         return
     rows = []
     for g in elements(group, n):
-        inverse = torch.linalg.inv(g).contiguous()
+        inverse = torch.linalg.inv(g)
         rows.append(torch.kron(power(g, l), power(inverse, k).T.contiguous()) - torch.eye(n ** (k + l)).double())
     _, values, vectors = torch.linalg.svd(torch.cat(rows))
     assert int((values < 1e-9).sum()) == hom_dimension(group, n, k, l)
