@@ -12,8 +12,13 @@ from equitools.ops.constants import constants
 from equitools.ops.diagram_tables import DiagramSpace, layout
 from equitools.ops.precision import full_precision
 from equitools.ops.sparse_rows import sparse_rows
+from equitools.ops.tracing import tracing
 
 __all__ = ["check_tensors", "diagram_linear", "diagram_weight_matrix"]
+
+#: A large batch is done in parts whose input takes so many bytes, for the caches, and has no fewer rows than these.
+CACHED_BYTES = 2**20
+LEAST_BATCH = 32
 
 
 @full_precision
@@ -44,27 +49,46 @@ def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace) -> Tensor:
     check_tensors(x, weight, space)
     c_out, c_in = weight.shape[1:]
     lead = x.shape[: x.ndim - space.k - 1]
-    size_in, size_out = space.n**space.k, space.n**space.l
-    batch = math.prod(lead)
+    size_in, batch = space.n**space.k, math.prod(lead)
     found = constants("diagram_tables", "tables", (space,), x.dtype, x.device)
-    contraction, contraction_t, mixing, mixing_t, expansion, expansion_t = (found[i : i + 3] for i in range(0, 18, 3))
-    # Components first and the batch last: all sums of components are then sums of long rows.
-    rows = x.reshape(batch, c_in, size_in).transpose(0, 1).reshape(c_in * batch, size_in).t().contiguous()
-    rows = rows.reshape(size_in, c_in, batch).reshape(size_in, c_in * batch)
-    contracted = sparse_rows(rows, contraction, contraction_t)
-    mixed = sparse_rows(weight.reshape(len(weight), c_out * c_in), mixing, mixing_t)
-    parts = []
+    mixed = sparse_rows(weight.reshape(len(weight), c_out * c_in), found[6:9], found[9:12])
+    matrices = []
     for block in layout(space).blocks:
         matrix = mixed[block.start_weight : block.start_weight + block.inputs * block.outputs]
         matrix = matrix.reshape(block.outputs, block.inputs, c_out, c_in).transpose(1, 2)
-        matrix = matrix.reshape(block.outputs * c_out, block.inputs * c_in)
+        matrices.append(matrix.reshape(block.outputs * c_out, block.inputs * c_in))
+    flat = x.reshape(batch, c_in, size_in)
+    parts = [flat]
+    if x.device.type == "cpu" and not tracing():
+        number = max(LEAST_BATCH, CACHED_BYTES // max(1, c_in * size_in * x.element_size()))
+        parts = list(flat.split(number)) if batch > number else parts
+    rows = [_contract_mix_expand(part, matrices, c_out, space, found[:6], found[12:]) for part in parts]
+    out = rows[0] if len(rows) == 1 else torch.cat(rows, 1)  # [C_out, batch, n^l]
+    return out.transpose(0, 1).reshape(*lead, c_out, *(space.n,) * space.l)
+
+
+def _contract_mix_expand(
+    x: Tensor,
+    matrices: list[Tensor],
+    c_out: int,
+    space: DiagramSpace,
+    contraction: tuple[Tensor, ...],
+    expansion: tuple[Tensor, ...],
+) -> Tensor:
+    """Map ``[B, C_in, n**k]`` to ``[C_out, B, n**l]``."""
+    batch, c_in, size = x.shape
+    # Components first and the batch last: all sums of components are then sums of long rows.
+    rows = x.transpose(0, 1).reshape(c_in * batch, size).t().contiguous()
+    contracted = sparse_rows(rows, contraction[:3], contraction[3:])
+    parts = []
+    for block, matrix in zip(layout(space).blocks, matrices, strict=True):
         part = contracted[block.start_in : block.start_in + block.components * block.inputs]
         part = torch.matmul(matrix, part.reshape(block.components, block.inputs * c_in, batch))
         parts.append(part.reshape(block.components * block.outputs, c_out * batch))
-    out = torch.cat(parts) if parts else contracted.new_zeros(0, c_out * batch)
-    out = sparse_rows(out, expansion, expansion_t)
-    out = out.t().contiguous().reshape(c_out, batch, size_out).transpose(0, 1)
-    return out.reshape(*lead, c_out, *(space.n,) * space.l)
+    # without any diagram: no rows, but of the input's graph, so that its derivative is zero
+    between = torch.cat(parts) if parts else contracted.reshape(0, c_out * batch)
+    out = sparse_rows(between, expansion[:3], expansion[3:])
+    return out.t().contiguous().reshape(c_out, batch, space.n**space.l)
 
 
 @full_precision
