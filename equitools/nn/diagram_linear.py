@@ -21,8 +21,8 @@ __all__ = ["DiagramLinear"]
 
 #: The ways of computing the layer.
 METHODS = ("auto", "factored", "dense")
-#: Up to so many entries of the whole matrix, ``"auto"`` takes it.
-DENSE_UP_TO = 4096
+#: Up to so many entries of the whole matrix, ``"auto"`` takes it: about there the two are equally fast on a CPU.
+DENSE_UP_TO = 65_536
 
 
 class DiagramLinear(torch.nn.Module):
@@ -51,6 +51,8 @@ class DiagramLinear(torch.nn.Module):
         method: ``"factored"``: contract, mix and expand, `equitools.ops.diagrams.diagram_linear`. ``"dense"``: the
             whole matrix is made from the weights at each call. ``"auto"``: dense where the matrix is tiny. The
             parameters do not depend on it.
+        components_first: Whether the result stays in the order of memory in which a following layer of diagrams takes
+            it without copies: in stacks that saves time; only strides differ. (Not with the dense method.)
         max_bytes: How large the tables and the matrix may be; ``None``: half of the machine's memory.
 
     Raises:
@@ -77,6 +79,7 @@ class DiagramLinear(torch.nn.Module):
         bias: bool = True,
         basis: str = "spanning",
         method: str = "auto",
+        components_first: bool = False,
         max_bytes: int | None = None,
     ) -> None:
         super().__init__()
@@ -85,6 +88,7 @@ class DiagramLinear(torch.nn.Module):
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a positive integer, given {value!r}.")
+        self.components_first = components_first
         if method not in METHODS:
             raise UnknownNameError(f"There is no method {method!r} of a diagram layer. {nearest(str(method), METHODS)}")
         self.max_bytes = _half_of_memory() if max_bytes is None else max_bytes
@@ -109,7 +113,7 @@ class DiagramLinear(torch.nn.Module):
             out = x.flatten(len(lead)) @ self.matrix().T
             out = out.reshape(*lead, self.out_channels, *(self.space.n,) * self.space.l)
         else:
-            out = diagram_linear(x, self._weight(), self.space)
+            out = diagram_linear(x, self._weight(), self.space, components_first=self.components_first)
         if self.bias is not None:
             one = x.new_ones(1)
             constant = (self.bias * numbers(self._bias_scales, self.bias)[:, None]).unsqueeze(-1)

@@ -38,6 +38,7 @@ __all__ = [
     "entry_number",
     "layout",
     "norms",
+    "operations",
     "predicted_entries",
     "tables",
 ]
@@ -292,6 +293,27 @@ def layout(space: DiagramSpace) -> Layout:
         space: Which maps.
     """
     return _made(space)[0]
+
+
+def operations(space: DiagramSpace, in_channels: int = 1, out_channels: int = 1) -> dict[str, int]:
+    """Return how many multiplications (each with an addition) a layer takes for one input, counted from its tables.
+
+    Args:
+        space: Which maps.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+
+    Returns:
+        Those of the contraction, of the mixing of channels and of the expansion, and those of the whole matrix as
+        ``"dense"``.
+    """
+    made = layout(space)
+    return {
+        "contraction": made.entries_in * in_channels,
+        "mixing": sum(b.components * b.inputs * b.outputs for b in made.blocks) * in_channels * out_channels,
+        "expansion": made.entries_out * out_channels,
+        "dense": space.n ** (space.k + space.l) * in_channels * out_channels,
+    }
 
 
 def _bags(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, number: int) -> tuple[np.ndarray, ...]:

@@ -22,7 +22,7 @@ LEAST_BATCH = 32
 
 
 @full_precision
-def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace) -> Tensor:
+def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace, *, components_first: bool = False) -> Tensor:
     """Map tensors by a sum of diagrams, each with a matrix that mixes channels, without making the diagrams' matrices.
 
     Each distinct contraction of the input is made once. Where q lines pass, they are sorted by the irreps of S_q, and
@@ -32,6 +32,8 @@ def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace) -> Tensor:
         x: ``[..., C_in, n, …, n]`` with k axes of length n, float32 or float64.
         weight: ``[D, C_out, C_in]``, for the diagrams of the space in their order.
         space: The group, n, k, l, and which diagrams.
+        components_first: Whether the result may stay in the order of memory in which it is made: components first and
+            the batch last. Another call takes such an input as it is; elsewhere it is a tensor with unusual strides.
 
     Returns:
         ``[..., C_out, n, …, n]`` with l axes.
@@ -41,6 +43,7 @@ def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace) -> Tensor:
 
     Properties:
         factored_is_dense: the same as the product with the matrix of `diagram_weight_matrix`.
+        order_of_memory: whatever it is, the numbers are the same.
         equivariance: acting on the input's axes with an element of the group acts on the output's axes.
 
     Source: E. Pearce-Crump, arXiv 2304.14165 and 2412.10837, for the multiplication by factors; the sum over the
@@ -57,14 +60,22 @@ def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace) -> Tensor:
         matrix = mixed[block.start_weight : block.start_weight + block.inputs * block.outputs]
         matrix = matrix.reshape(block.outputs, block.inputs, c_out, c_in).transpose(1, 2)
         matrices.append(matrix.reshape(block.outputs * c_out, block.inputs * c_in))
-    flat = x.reshape(batch, c_in, size_in)
-    parts = [flat]
+    rows = x.reshape(batch, c_in, size_in)
+    turned = rows.permute(2, 1, 0)
+    if not turned.is_contiguous():
+        # Two copies that are fast instead of one that is not: torch transposes matrices by tiles.
+        turned = rows.transpose(0, 1).reshape(c_in * batch, size_in).t().contiguous().view(size_in, c_in, batch)
+    parts = [turned]
     if x.device.type == "cpu" and not tracing():
         number = max(LEAST_BATCH, CACHED_BYTES // max(1, c_in * size_in * x.element_size()))
-        parts = list(flat.split(number)) if batch > number else parts
-    rows = [_contract_mix_expand(part, matrices, c_out, space, found[:6], found[12:]) for part in parts]
-    out = rows[0] if len(rows) == 1 else torch.cat(rows, 1)  # [C_out, batch, n^l]
-    return out.transpose(0, 1).reshape(*lead, c_out, *(space.n,) * space.l)
+        parts = list(turned.split(number, 2)) if batch > number else parts
+    made = [_contract_mix_expand(part, matrices, c_out, space, found[:6], found[12:]) for part in parts]
+    out = made[0] if len(made) == 1 else torch.cat(made, 2)  # [n^l, C_out, batch]
+    out = out.reshape(space.n**space.l, c_out * batch).t()
+    out = out if components_first else out.contiguous()
+    out = out.reshape(c_out, batch, space.n**space.l).transpose(0, 1)
+    out = out if components_first else out.contiguous()
+    return out.reshape(*lead, c_out, *(space.n,) * space.l)
 
 
 def _contract_mix_expand(
@@ -75,11 +86,9 @@ def _contract_mix_expand(
     contraction: tuple[Tensor, ...],
     expansion: tuple[Tensor, ...],
 ) -> Tensor:
-    """Map ``[B, C_in, n**k]`` to ``[C_out, B, n**l]``."""
-    batch, c_in, size = x.shape
-    # Components first and the batch last: all sums of components are then sums of long rows.
-    rows = x.transpose(0, 1).reshape(c_in * batch, size).t().contiguous()
-    contracted = sparse_rows(rows, contraction[:3], contraction[3:])
+    """Map ``[n**k, C_in, B]`` to ``[n**l, C_out, B]``: all sums of components are sums of long rows."""
+    size, c_in, batch = x.shape
+    contracted = sparse_rows(x.reshape(size, c_in * batch), contraction[:3], contraction[3:])
     parts = []
     for block, matrix in zip(layout(space).blocks, matrices, strict=True):
         part = contracted[block.start_in : block.start_in + block.components * block.inputs]
@@ -87,8 +96,7 @@ def _contract_mix_expand(
         parts.append(part.reshape(block.components * block.outputs, c_out * batch))
     # without any diagram: no rows, but of the input's graph, so that its derivative is zero
     between = torch.cat(parts) if parts else contracted.reshape(0, c_out * batch)
-    out = sparse_rows(between, expansion[:3], expansion[3:])
-    return out.t().contiguous().reshape(c_out, batch, space.n**space.l)
+    return sparse_rows(between, expansion[:3], expansion[3:]).reshape(space.n**space.l, c_out, batch)
 
 
 @full_precision

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from equitools.ops.tracing import mode_active
+
 __all__ = ["sparse_rows"]
+
+_noticed: list[bool] = []
 
 
 def sparse_rows(x: Tensor, table: tuple[Tensor, ...], turned: tuple[Tensor, ...]) -> Tensor:
@@ -27,12 +32,29 @@ def sparse_rows(x: Tensor, table: tuple[Tensor, ...], turned: tuple[Tensor, ...]
     return _SparseRows.apply(x, *table, *turned)
 
 
+def _compressed(starts: Tensor, columns: Tensor, values: Tensor, number: int) -> Tensor:
+    """Return a table as torch's sparse matrix, without its notice that this layout is new."""
+    size = (len(starts) - 1, number)
+    if _noticed:
+        return torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR")
+        made = torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
+    _noticed.append(True)
+    return made
+
+
 class _SparseRows(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, *tables: Tensor) -> Tensor:
         starts, columns, values = tables[:3]
         if not x.numel() or not len(columns):
             return x.new_zeros(len(starts) - 1, x.shape[1])
+        # embedding_bag is neither vectorised nor parallel for float64
+        if x.dtype == torch.float64 and x.device.type == "cpu" and not mode_active():
+            return (
+                _compressed(starts, columns, values, len(x)) @ x
+            )
         return torch.nn.functional.embedding_bag(
             columns, x.contiguous(), starts, mode="sum", per_sample_weights=values, include_last_offset=True
         )
