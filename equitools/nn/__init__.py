@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from equitools.nn.activation import MLP, Gate, NormActivation
+from equitools.nn.diagram_linear import DiagramLinear
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
 from equitools.nn.finite_conv import FiniteGroupLinear, GroupConv, GroupPool, LiftingConv
 from equitools.nn.gaunt import GauntTensorProduct
@@ -32,6 +33,7 @@ from equitools.nn.vector_neurons import (
 __all__ = [
     "MLP",
     "BesselBasis",
+    "DiagramLinear",
     "EquivariantLayerNorm",
     "FiniteGroupLinear",
     "Gate",

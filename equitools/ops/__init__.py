@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
+from equitools.ops.diagram_tables import DiagramSpace
+from equitools.ops.diagrams import diagram_linear
 from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
@@ -32,6 +34,7 @@ from equitools.ops.top_eigenpairs import top_eigenpairs
 
 __all__ = [
     "BackendStatus",
+    "DiagramSpace",
     "EdgeFrames",
     "ExaminedAxes",
     "SymmetricContractionPlan",
@@ -42,6 +45,7 @@ __all__ = [
     "bessel_basis",
     "by_degree",
     "by_order",
+    "diagram_linear",
     "edge_frames",
     "edge_quaternion",
     "eigh3",
