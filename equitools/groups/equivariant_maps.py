@@ -23,7 +23,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups.representations import Rep, TensorProduct, scalar
 
-__all__ = ["EquivariantMaps", "HomBlock", "NullSpace", "equivariant_basis", "group_average", "invariant_basis",
+__all__ = ["EquivariantMaps", "HomBlock", "NullSpace", "canonical_basis", "equivariant_basis", "group_average", "invariant_basis",
            "null_space", "projector"]  # fmt: skip
 
 THRESHOLD = 1e-6
@@ -313,7 +313,7 @@ def _solve(rep_in: Rep, rep_out: Rep, threshold: float, max_bytes: int) -> NullS
     kept = relative > threshold
     dropped, smallest = relative[~kept], relative[kept]
     found = NullSpace(
-        _canonical(right[~kept].conj() @ flat),
+        canonical_basis(right[~kept].conj() @ flat),
         scale,
         float(dropped.max()) if len(dropped) else 0.0,
         float(smallest.min()) if len(smallest) else math.inf,
@@ -414,12 +414,18 @@ def _eigen(rep: Rep, which: int) -> tuple[Tensor, Tensor]:
     return values, vectors
 
 
-def _canonical(rows: Tensor) -> Tensor:
-    """An orthonormal basis of the row space that depends on the space only.
+def canonical_basis(rows: Tensor) -> Tensor:
+    """Return an orthonormal basis of the row space that depends on the space only.
 
     Of the projections of the unit vectors onto the space, taken in their order, those that are independent of the ones
     before are made orthonormal. A solver's own basis would differ from machine to machine, and with it the meaning of
     coordinates that were saved.
+
+    Args:
+        rows: ``[r, D]``, orthonormal; complex ones must span a space that real vectors span.
+
+    Returns:
+        ``[r, D]``, real.
     """
     rank = len(rows)
     if rows.is_complex():  # the space is that of real maps: real and imaginary parts span it

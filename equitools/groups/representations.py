@@ -19,6 +19,7 @@ from equitools.errors import ConfigError, ShapeError
 from equitools.groups.generators import Generators, generators_of, matrices
 from equitools.groups.irreps import Irreps, parse_irreps
 from equitools.groups.lie import matrix_logarithm
+from equitools.groups.su2 import real_coupling
 from equitools.groups.wigner import irreps_matrix
 
 __all__ = ["Block", "Rep", "TensorProduct", "regular", "scalar", "tensor", "vector"]
@@ -278,8 +279,13 @@ class _Irrep(Rep):
         return irreps_matrix(self.name, g)
 
     def _algebra(self, x: Tensor) -> Tensor:
-        eye = torch.eye(3, dtype=x.dtype, device=x.device).expand_as(x)
-        return torch.func.jvp(lambda g: irreps_matrix(self.name, g), (eye.contiguous(),), (x,))[1]
+        degree = self.dim // 2
+        found = x if degree else x.new_zeros((*x.shape[:-2], 1, 1))
+        for l in range(2, degree + 1):  # degree l is the top one in the product of degrees l − 1 and 1: product rule
+            c = torch.from_numpy(real_coupling(l - 1, 1, l).copy()).to(x)
+            found = torch.einsum("abm,...ac,cbn->...mn", c, found, c) + torch.einsum("abm,...bd,adn->...mn", c, x, c)
+            found = (2 * l + 1) * found
+        return found
 
     def _restrict(self, group: Generators) -> Rep:
         return _Irrep(self.name, self.dim, group)
@@ -331,11 +337,8 @@ class _Images(Rep):
         if bool(looked.any()):
             out[looked] = self._sent[index[looked]]
         if not bool(looked.all()):
-            rest = flat[~looked]
-            lie = matrix_logarithm(rest) if len(self.group.algebra) else torch.full_like(rest, math.nan)
-            coordinates = _coordinates(lie, self.group.algebra)
-            again = torch.einsum("gk,kij->gij", coordinates, self.group.algebra)
-            if not bool(lie.isfinite().all()) or float((again - lie).abs().max()) > 1e-6:
+            coordinates = _algebra_coordinates(flat[~looked], self.group.algebra)
+            if coordinates is None:
                 raise ConfigError(
                     f"{self.name} is known by its generators only, and an element is neither one of them nor the "
                     "exponential of the algebra. Give the representation as a function of the matrix, or the element "
@@ -592,6 +595,17 @@ def _kron(a: Tensor, b: Tensor) -> Tensor:
 def _coordinates(x: Tensor, basis: Tensor) -> Tensor:
     """Least-squares coordinates ``[..., k]`` of matrices in a basis ``[k, n, n]``."""
     return x.flatten(-2) @ torch.linalg.pinv(basis.flatten(1)) if len(basis) else x.new_zeros((*x.shape[:-2], 0))
+
+
+def _algebra_coordinates(g: Tensor, basis: Tensor) -> Tensor | None:
+    """Coordinates ``[..., k]`` of the principal logarithms; None where one does not exist, or is not in the span."""
+    values = torch.linalg.eigvals(g)
+    if not len(basis) or bool(((values.real <= 0) & (values.imag.abs() < 1e-6)).any()):
+        return None
+    lie = matrix_logarithm(g)
+    coordinates = _coordinates(lie, basis)
+    again = torch.einsum("...k,kij->...ij", coordinates, basis)
+    return coordinates if float((again - lie).abs().max()) <= 1e-6 else None
 
 
 def _permutes(rep: Rep) -> bool:
