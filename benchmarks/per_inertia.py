@@ -4,12 +4,12 @@
     python benchmarks/per_inertia.py --quick    # does it run? Writes .bench/per_inertia.json
 
 Writes `benchmarks/results/per_inertia.json` and `docs/images/per_inertia.png`. The task is that of H. Kim et al. (ICML
-2023, arXiv 2306.00356): five masses, their tensor of inertia, 0.3 of its z column added; 1000 samples each for training,
-validation and testing; 128 channels, four linear layers, batches of 500, Adam with a cosine schedule, weights of the
-groups tuned once after a quarter of the training with the exponent 2. Other than there: 800 epochs
-instead of 8000 at three times the learning rate, 3 seeds instead of 5, hidden tensors of rank 2 at most, first weights
-of the groups of 1 instead of 100, and the weight decay of every row chosen by the validation error of a seed that is
-not tested. Finished trainings lie in
+2023, arXiv 2306.00356): five masses, their tensor of inertia, 0.3 of its z column added; 1000 samples each for
+training, validation and testing; 128 channels, four linear layers, batches of 500, Adam with a cosine schedule, weights
+of the groups tuned once after a quarter of the training with the exponent 2. Other than there: 800 epochs instead of
+8000 at three times the learning rate, 3 seeds instead of 5, hidden tensors of rank 2 at most, first weights of the
+groups of 1 instead of 100, and the weight decay of every row chosen by the validation error of a seed that is not
+tested. Finished trainings lie in
 `.bench/per_inertia` and are taken from there.
 """
 

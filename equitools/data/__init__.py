@@ -5,6 +5,7 @@ from __future__ import annotations
 from equitools.data.census import Census, LabelSummary, census, require, suspicions
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
+from equitools.data.inertia import BrokenInertia, broken_inertia, inertia_tensor
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
 from equitools.data.nbody import (
     NBODY_DRAWN,
@@ -39,6 +40,7 @@ __all__ = [
     "QM9_TARGETS",
     "SOLIDS",
     "STANDARD_KEYS",
+    "BrokenInertia",
     "Census",
     "Dataset",
     "LabelSummary",
@@ -49,6 +51,7 @@ __all__ = [
     "Statistics",
     "Structure",
     "average_energies",
+    "broken_inertia",
     "census",
     "charged_nbody",
     "charged_trajectories",
@@ -56,6 +59,7 @@ __all__ = [
     "draw_charged_particles",
     "fingerprint",
     "fit_reference_energies",
+    "inertia_tensor",
     "isolated_energies",
     "matrix_element",
     "particle_interaction",

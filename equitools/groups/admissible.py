@@ -1,13 +1,13 @@
 """Which pointwise activations commute with a representation.
 
-σ applied to each coordinate is equivariant if σ(M x) = M σ(x) for the matrices M of the group. Setting x = 0 and x = t eⱼ
-shows what that takes (M. Pacini et al., A Characterization Theorem for Equivariant Networks with Point-wise Activations,
-ICLR 2024, arXiv 2401.09235):
+σ applied to each coordinate is equivariant if σ(M x) = M σ(x) for the matrices M of the group. Setting x = 0 and
+x = t eⱼ shows what that takes (M. Pacini et al., A Characterization Theorem for Equivariant Networks with Point-wise
+Activations, ICLR 2024, arXiv 2401.09235):
 
 - σ linear: nothing; σ affine, not linear: the rows of M have the sum 1;
-- σ not affine: two entries in a row that are not 0 would make σ additive; so M is monomial, one entry a in each row, and
-  σ(a t) = a σ(t). For a σ that is odd that allows a = ±1 (signed permutations), for a positively homogeneous one such as
-  ReLU a > 0, for any other a = 1 (permutations), and where σ(0) ≠ 0 always a = 1 only.
+- σ not affine: two entries in a row that are not 0 would make σ additive; so M is monomial, one entry a in each row,
+  and σ(a t) = a σ(t). For a σ that is odd that allows a = ±1 (signed permutations), for a positively homogeneous one
+  such as ReLU a > 0, for any other a = 1 (permutations), and where σ(0) ≠ 0 always a = 1 only.
 
 The matrices of a connected group that are monomial are diagonal and positive: what rotates has no pointwise activation.
 """
@@ -44,8 +44,8 @@ _KNOWN: dict[type[torch.nn.Module], str] = {
 }
 _INSTEAD = (
     "Use an activation that respects the representation: nn.GatedNonlinearity (any representation) or nn.Gate (irreps) "
-    "multiply each block by a function of an invariant, nn.NormActivation by one of its norm; or activate functions on a "
-    "grid of the group or the sphere, where it permutes."
+    "multiply each block by a function of an invariant, nn.NormActivation by one of its norm; or activate functions on "
+    "a grid of the group or the sphere, where it permutes."
 )
 
 Activation = Callable[[Tensor], Tensor]

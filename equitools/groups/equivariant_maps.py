@@ -23,8 +23,10 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups.representations import Rep, TensorProduct, scalar
 
-__all__ = ["EquivariantMaps", "HomBlock", "NullSpace", "canonical_basis", "equivariant_basis", "group_average", "invariant_basis",
-           "null_space", "projector"]  # fmt: skip
+__all__ = [
+    "EquivariantMaps", "HomBlock", "NullSpace", "canonical_basis", "equivariant_basis", "group_average",
+    "invariant_basis", "null_space", "projector",
+]  # fmt: skip
 
 THRESHOLD = 1e-6
 MAX_BYTES = 2**31
@@ -38,8 +40,8 @@ class NullSpace(NamedTuple):
 
     Attributes:
         basis: ``[r, D]`` float64, orthonormal rows; which ones depends on the space only, not on the solver.
-        scale: To which the threshold is relative: the largest singular value, or where most maps had been excluded before,
-            the root of the mean square of all.
+        scale: To which the threshold is relative: the largest singular value, or where most maps had been excluded
+            before, the root of the mean square of all.
         largest_dropped: The largest singular value that was taken for zero, relative to the scale.
         smallest_kept: The smallest that was not; infinite where all are zero.
     """
@@ -379,7 +381,7 @@ def _averaged(rep_in: Rep, rep_out: Rep, max_bytes: int) -> Tensor:
     total = torch.zeros_like(drawn)
     for a, b in zip(out, inp, strict=True):
         total += a @ drawn @ b
-    u, values, right = torch.linalg.svd((total / len(elements)).flatten(1), full_matrices=False)
+    _, values, right = torch.linalg.svd((total / len(elements)).flatten(1), full_matrices=False)
     keep = values > 1e-9 * max(float(values[0]) if len(values) else 0.0, 1e-3)
     return right[keep].unflatten(1, (rep_out.dim, rep_in.dim))
 
@@ -433,7 +435,7 @@ def canonical_basis(rows: Tensor) -> Tensor:
         _, _, right = torch.linalg.svd(both, full_matrices=False)
         rows = right[:rank]
     rest = rows.T.clone()  # one row for each unit vector
-    chosen = []
+    chosen: list[Tensor] = []
     for _ in range(rank):
         norms = rest.norm(dim=1)
         large = (norms > 1e-3).nonzero()
@@ -476,4 +478,3 @@ def _starts(rep: Rep) -> dict[int, int]:
 
 def _first(index: Tensor) -> int:
     return int(index[0, 0])
-

@@ -188,9 +188,7 @@ def generators_of(group: Any, name: str | None = None) -> Generators:
             except EquitoolsError:
                 raise unknown from None
     if isinstance(group, MatrixGroup):
-        return Generators(
-            group.algebra_basis.double(), _components(group), size=group.size, name=name or group.name
-        )
+        return Generators(group.algebra_basis.double(), _components(group), size=group.size, name=name or group.name)
     return Generators(None, group, name=name)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ from equitools.groups.wigner import irreps_matrix
 __all__ = ["Block", "Rep", "TensorProduct", "regular", "scalar", "tensor", "vector"]
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Block:
     """All copies of one kind in a direct sum.
 
     Attributes:
@@ -247,7 +249,8 @@ class Vector(Rep):
     def _matrix(self, g: Tensor) -> Tensor:
         return g
 
-    _algebra = _matrix
+    def _algebra(self, x: Tensor) -> Tensor:
+        return x
 
     def _restrict(self, group: Generators) -> Rep:
         return Vector(group)
@@ -637,7 +640,8 @@ def _close(known: Tensor, sent: Tensor, name: str, limit: int = 4096) -> tuple[T
     fresh = (elements, images)
     while len(fresh[0]):
         pairs = [(known[:, None] @ fresh[0]).flatten(0, 1), (sent[:, None] @ fresh[1]).flatten(0, 1)]
-        new_elements, new_images = [], []
+        new_elements: list[Tensor] = []
+        new_images: list[Tensor] = []
         for g, image in zip(*pairs, strict=True):
             everything = torch.cat([elements, torch.stack(new_elements)]) if new_elements else elements
             distance = (everything - g).abs().amax((1, 2))
@@ -654,5 +658,7 @@ def _close(known: Tensor, sent: Tensor, name: str, limit: int = 4096) -> tuple[T
         fresh = (torch.stack(new_elements), torch.stack(new_images))
         elements, images = torch.cat([elements, fresh[0]]), torch.cat([images, fresh[1]])
         if len(elements) > limit:
-            raise ConfigError(f"{name}: the elements generate more than {limit}; the group is not finite, or too large.")
+            raise ConfigError(
+                f"{name}: the elements generate more than {limit}; the group is not finite, or too large."
+            )
     return elements, images

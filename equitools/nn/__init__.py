@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from equitools.nn.activation import MLP, Gate, NormActivation
+from equitools.nn.activation import MLP, Gate, NormActivation, PointwiseActivation
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
+from equitools.nn.emlp import (
+    EMLP,
+    EquivariantBilinear,
+    EquivariantLinear,
+    GatedNonlinearity,
+    SoftEquivariantLinear,
+    gated,
+    uniform_rep,
+)
 from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
@@ -28,10 +37,14 @@ from equitools.nn.vector_neurons import (
 )
 
 __all__ = [
+    "EMLP",
     "MLP",
     "BesselBasis",
+    "EquivariantBilinear",
     "EquivariantLayerNorm",
+    "EquivariantLinear",
     "Gate",
+    "GatedNonlinearity",
     "GauntContraction",
     "GauntConvolution",
     "GauntTensorProduct",
@@ -41,10 +54,12 @@ __all__ = [
     "Linear",
     "MaskedBatchNorm",
     "NormActivation",
+    "PointwiseActivation",
     "PolynomialEnvelope",
     "ProductBlock",
     "RadialTensorProductConv",
     "SO2Convolution",
+    "SoftEquivariantLinear",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SymmetricContraction",
@@ -58,7 +73,9 @@ __all__ = [
     "VNLinear",
     "VNMaxPool",
     "VNMeanPool",
+    "gated",
     "species_index",
     "to_ir_mul",
     "to_mul_ir",
+    "uniform_rep",
 ]

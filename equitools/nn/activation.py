@@ -106,7 +106,9 @@ class Gate(torch.nn.Module):
                 "the others."
             ) from error
         if any(ir.l > 0 for _, ir in self.irreps_scalars):  # a linear activation would be admissible, and no gate
-            raise IrrepsError(f"The scalars of a gate must be 0e or 0o, '{self.irreps_scalars}' given; gate the others.")
+            raise IrrepsError(
+                f"The scalars of a gate must be 0e or 0o, '{self.irreps_scalars}' given; gate the others."
+            )
         self.irreps_gates = Irreps([(self.irreps_gated.num_irreps, (0, 1))])
         self.irreps_in = self.irreps_scalars + self.irreps_gates + self.irreps_gated
         self.irreps_out = self.irreps_scalars + self.irreps_gated

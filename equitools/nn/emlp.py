@@ -59,7 +59,6 @@ class EquivariantLinear(torch.nn.Module):
         self.shifts = equivariant_basis(scalar(rep_out.group), rep_out, threshold) if bias else None
         if self.maps.dim == 0 and (self.shifts is None or self.shifts.dim == 0):
             raise ConfigError(f"There is no equivariant map from {rep_in.name} to {rep_out.name} but zero.")
-        self.register_buffer("initial", initial_scale(self.maps), persistent=False)
         self.weight = torch.nn.Parameter(torch.empty(self.maps.dim))
         self.bias = torch.nn.Parameter(torch.empty(self.shifts.dim)) if self.shifts is not None else None
         self.reset_parameters()
@@ -67,7 +66,7 @@ class EquivariantLinear(torch.nn.Module):
     def reset_parameters(self) -> None:
         """Draw the weight anew and set the bias to 0."""
         with torch.no_grad():
-            self.weight.copy_(torch.randn_like(self.weight) * self.initial)
+            self.weight.copy_(torch.randn_like(self.weight) * initial_scale(self.maps).to(self.weight))
             if self.bias is not None:
                 self.bias.zero_()
 
@@ -162,6 +161,9 @@ class GatedNonlinearity(torch.nn.Module):
         equivariance: forward(ρ_in(g) x) = ρ(g) forward(x).
     """
 
+    gate: Tensor
+    plain: Tensor
+
     def __init__(self, rep: Rep, activation: str = "silu") -> None:
         super().__init__()
         self.rep, self.rep_in = rep, gated(rep)
@@ -209,7 +211,9 @@ class EquivariantBilinear(torch.nn.Module):
     def __init__(self, rep_in: Rep, rep_out: Rep, channels: int = 8, max_size: int = 256) -> None:
         super().__init__()
         if rep_in.group != rep_out.group:
-            raise ConfigError(f"The representations are of {rep_in.group.name} and {rep_out.group.name}: restrict both.")
+            raise ConfigError(
+                f"The representations are of {rep_in.group.name} and {rep_out.group.name}: restrict both."
+            )
         self.rep_in, self.rep_out, self.channels = rep_in, rep_out, channels
         self.paths: list[tuple[int, int, int]] = []  # first kind, second kind, kind of the output
         self._tables: list[Tensor] = []  # of each path [r, d_out, d_1, d_2], float64: buffers would be rounded

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from equitools.training.metrics import Metrics, Row, evaluate
     from equitools.training.module import DivergenceError
     from equitools.training.prepare import Sets
+    from equitools.training.projection_regulariser import ProjectionRegulariser, ProjectionTuning
     from equitools.training.report import error_table
     from equitools.training.run import TrainResult, train
 
 _HOMES = {
     "DivergenceError": "module",
     "Metrics": "metrics",
+    "ProjectionRegulariser": "projection_regulariser",
+    "ProjectionTuning": "projection_regulariser",
     "Row": "metrics",
     "Sets": "prepare",
     "TrainConfig": "config",
@@ -34,6 +37,8 @@ _HOMES = {
 __all__ = [
     "DivergenceError",
     "Metrics",
+    "ProjectionRegulariser",
+    "ProjectionTuning",
     "Row",
     "Sets",
     "TrainConfig",

@@ -21,7 +21,7 @@ from equitools.groups.representations import Rep, scalar
 
 __all__ = ["ProjectionRegulariser", "ProjectionTuning", "declared_layers"]
 
-Layer = tuple[torch.nn.Module, Rep, Rep]
+Layer = tuple[Any, Rep, Rep]
 
 
 class _HalfSquare(torch.autograd.Function):
@@ -51,13 +51,12 @@ def declared_layers(model: torch.nn.Module) -> list[Layer]:
     Returns:
         Triples of layer, representation of its input, representation of its output.
     """
-    return [
-        (module, module.rep_in, module.rep_out)
-        for module in model.modules()
-        if isinstance(module, torch.nn.Linear)
-        and isinstance(getattr(module, "rep_in", None), Rep)
-        and isinstance(getattr(module, "rep_out", None), Rep)
-    ]
+    found: list[Layer] = []
+    for module in model.modules():
+        rep_in, rep_out = getattr(module, "rep_in", None), getattr(module, "rep_out", None)
+        if isinstance(module, torch.nn.Linear) and isinstance(rep_in, Rep) and isinstance(rep_out, Rep):
+            found.append((module, rep_in, rep_out))
+    return found
 
 
 class ProjectionRegulariser(torch.nn.Module):

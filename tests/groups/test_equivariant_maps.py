@@ -103,9 +103,7 @@ def test_projection(name: str) -> None:
     assert torch.allclose((matrix @ a.flatten()).view_as(a), maps.project(a), atol=1e-12)
     coordinates = torch.randn(4, maps.dim, generator=random, dtype=torch.float64)
     assert torch.allclose(maps.coordinates(maps.matrix(coordinates)), coordinates, atol=1e-12)
-    assert torch.allclose(
-        maps.matrix(coordinates), torch.einsum("nk,kij->nij", coordinates, maps.dense()), atol=1e-12
-    )
+    assert torch.allclose(maps.matrix(coordinates), torch.einsum("nk,kij->nij", coordinates, maps.dense()), atol=1e-12)
     assert maps.project(a.float().T.contiguous().T).dtype == torch.float32
 
 
@@ -272,4 +270,3 @@ def test_unsorted_sums() -> None:
     mixed, sorted_ = v + one + v + one, 2 * v + 2 * one
     assert equivariant_basis(mixed, mixed).dim == equivariant_basis(sorted_, sorted_).dim == 8
     is_equivariant(equivariant_basis(mixed, sorted_))
-

@@ -146,7 +146,10 @@ def test_restriction() -> None:
     near(small.matrix(g), rep.matrix(g))
     assert small.group == inside
     assert not small.blocks[0].rep.images[1].numel()
-    near(regular("D4").restrict(finite_group("C4")[1:2]).matrix(finite_group("C4")), regular("D4").matrix(finite_group("C4")))
+    near(
+        regular("D4").restrict(finite_group("C4")[1:2]).matrix(finite_group("C4")),
+        regular("D4").matrix(finite_group("C4")),
+    )
     with pytest.raises(ShapeError, match="no subgroup"):
         rep.restrict("SO(2)")
     with pytest.raises(ConfigError, match="do not combine"):
