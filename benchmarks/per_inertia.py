@@ -51,7 +51,7 @@ GROUPS: dict[str, Generators] = {
 TRUE = "O(2) xy"
 SEEDS = (1, 2, 3)
 CHOICE_SEED = 0  # of the trainings by which learning rate and weight decay are chosen; not tested
-ROWS = ("mlp", "emlp", "free", "fixed", "per", "oracle")
+ROWS = ("mlp", "emlp", "per", "oracle", "free", "fixed")
 
 
 @dataclass(frozen=True)

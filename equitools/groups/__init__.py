@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from equitools.groups.admissible import check_admissible, classify_activation
+from equitools.groups.affine import Affine
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
+from equitools.groups.decompositions import polar_chart, polar_chart_inverse, polar_chart_log_density
 from equitools.groups.equivariant_maps import (
     EquivariantMaps,
     equivariant_basis,
@@ -24,9 +26,14 @@ from equitools.groups.finite_rotations import (
 )
 from equitools.groups.generators import Generators, generators_of
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
-from equitools.groups.lie import SE, SO, E, MatrixGroup, O
-from equitools.groups.lorentz import Lorentz, lorentz_metric, polar_factor
-from equitools.groups.names import parse_group
+from equitools.groups.linear_groups import SL, GLPlus
+from equitools.groups.lorentz import Lorentz, lorentz_metric
+from equitools.groups.matrix_functions import matrix_exp, matrix_log, polar
+from equitools.groups.matrix_group import MatrixGroup
+from equitools.groups.names import parse_group, parse_rigid_group
+from equitools.groups.orthogonal import SE, SO, E, O
+from equitools.groups.polar_factor import form_polar_factor, polar_factor
+from equitools.groups.products import ProductGroup, SemidirectProduct
 from equitools.groups.representations import Rep, regular, scalar, tensor, vector
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
@@ -35,22 +42,37 @@ from equitools.groups.rotations import (
     random_orthogonal,
     random_rotation,
 )
+from equitools.groups.scalings import DiagonalScaling, Scaling
+from equitools.groups.similarity import SIM, ScaledRotations
 from equitools.groups.su2 import real_to_complex
+from equitools.groups.symplectic import Sp, symplectic_form
+from equitools.groups.torus import Torus
 from equitools.groups.wigner import irreps_matrix, wigner_D, wigner_D_from_quaternion
 
 __all__ = [
     "SE",
+    "SIM",
+    "SL",
     "SO",
+    "Affine",
     "Convention",
+    "DiagonalScaling",
     "E",
     "EquivariantMaps",
+    "GLPlus",
     "Generators",
     "Irrep",
     "Irreps",
     "Lorentz",
     "MatrixGroup",
     "O",
+    "ProductGroup",
     "Rep",
+    "ScaledRotations",
+    "Scaling",
+    "SemidirectProduct",
+    "Sp",
+    "Torus",
     "axis_angle_to_matrix",
     "change_of_basis",
     "check_admissible",
@@ -60,6 +82,7 @@ __all__ = [
     "dihedral_group",
     "equivariant_basis",
     "finite_group",
+    "form_polar_factor",
     "gaunt_coefficients",
     "generators_of",
     "group_average",
@@ -67,11 +90,18 @@ __all__ = [
     "invariant_basis",
     "irreps_matrix",
     "lorentz_metric",
+    "matrix_exp",
+    "matrix_log",
     "matrix_to_quaternion",
     "multiplication_table",
     "octahedral_group",
     "parse_group",
     "parse_irreps",
+    "parse_rigid_group",
+    "polar",
+    "polar_chart",
+    "polar_chart_inverse",
+    "polar_chart_log_density",
     "polar_factor",
     "projector",
     "quaternion_to_matrix",
@@ -80,6 +110,7 @@ __all__ = [
     "real_to_complex",
     "regular",
     "scalar",
+    "symplectic_form",
     "tensor",
     "tetrahedral_group",
     "vector",

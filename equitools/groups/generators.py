@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, EquitoolsError, ShapeError
+from equitools.groups.affine import Affine
 from equitools.groups.finite_rotations import finite_group, multiplication_table
-from equitools.groups.lie import MatrixGroup
 from equitools.groups.lorentz import Lorentz
+from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.names import parse_group
+from equitools.groups.orthogonal import O
+from equitools.groups.products import ProductGroup, SemidirectProduct
 
 __all__ = ["Generators", "generating_set", "generators_of"]
 
@@ -229,26 +232,28 @@ def matrices(what: str, given: Any) -> Tensor:
     return found
 
 
-def _components(group: MatrixGroup) -> Tensor | None:
-    """One element of each component that is not the identity's, or enough of them to generate the others."""
-    known = getattr(group, "component_representatives", None)
-    if known is not None:
-        return known() if callable(known) else known
-    eye = torch.eye(group.size, dtype=torch.float64)
+def _components(group: MatrixGroup) -> list[Tensor]:
+    """Elements of the components that are not the identity's, enough to generate all of them."""
+    if group.connected:
+        return []
     if isinstance(group, Lorentz):
         metric = torch.tensor(group.signature, dtype=torch.float64)
-        return None if group.proper else torch.stack([torch.diag(-metric), torch.diag(metric)])
-    if getattr(group, "connected", not group.reflections):
-        return None
-    flipped = eye.clone()
-    flipped[0, 0] = -1.0
-    try:
-        inside = bool(group.contains(flipped))
-    except EquitoolsError:
-        inside = False
-    if inside:
-        return flipped[None]
+        return [torch.diag(-metric), torch.diag(metric)]  # reverse time, and space
+    if isinstance(group, O):
+        flip = torch.eye(group.size, dtype=torch.float64)
+        flip[0, 0] = -1.0
+        return [flip]
+    if isinstance(group, ProductGroup):
+        others = [factor.identity() for factor in group.factors]
+        return [
+            torch.block_diag(*others[:k], part, *others[k + 1 :])
+            for k, factor in enumerate(group.factors)
+            for part in _components(factor)
+        ]
+    if isinstance(group, (Affine, SemidirectProduct)):
+        still = torch.zeros(group.n, dtype=torch.float64)
+        return [group.element(part, still) for part in _components(group.linear)]
     raise ConfigError(
-        f"{group.name} is not connected, and representatives of its components are not known. Give it by generators: "
-        "Generators(algebra=group.algebra_basis, discrete=[...])."
+        f"{group.name} is not connected, and representatives of its components are not known here. Give it by "
+        "generators: Generators(algebra=group.algebra_basis, discrete=[...])."
     )

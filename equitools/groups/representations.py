@@ -19,7 +19,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups.generators import Generators, generators_of, matrices
 from equitools.groups.irreps import Irreps, parse_irreps
-from equitools.groups.lie import matrix_logarithm
+from equitools.groups.matrix_functions import matrix_log as matrix_logarithm
 from equitools.groups.su2 import real_coupling
 from equitools.groups.wigner import irreps_matrix
 

@@ -68,6 +68,7 @@ PAIRS = {
     "Lorentz": ("v+v**2", "v*v.dual()+s"),
     "SL(3)": ("v**2", "v.dual()+v"),
     "Sp(4)": ("v**2+v", "v**2+s"),
+    "SIM(2)": ("v*v.dual()", "s+v"),
     "E(2)": ("v+s", "v**2+v.dual()"),
     "D4": ("regular(v.group)+v", "v**2+regular(v.group)"),
     "S(4)": ("v+s", "v**2"),
@@ -152,6 +153,9 @@ def test_brauer(n: int) -> None:
 def test_symplectic_and_special_linear() -> None:
     for k, wanted in ((1, 0), (2, 1), (3, 0), (4, 3)):
         assert len(invariant_basis(tensor(symplectic(4), k))) == wanted
+    for made, group in ((symplectic(4), "Sp(4)"), (special_linear(3), "SL(3)")):  # written down here, and the library's
+        v, w = vector(made), vector(group)
+        assert torch.allclose(projector(v**2, v * v.dual()), projector(w**2, w * w.dual()), atol=1e-10)
     for k, wanted in ((1, 0), (2, 0), (3, 1), (4, 0)):
         assert len(invariant_basis(tensor(special_linear(3), k))) == wanted  # the determinant
     assert len(invariant_basis(tensor(special_linear(3), 2, 2))) == 2  # matchings of upper with lower

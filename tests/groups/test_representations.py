@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, IrrepsError, ShapeError, UnknownNameError
-from equitools.groups import E, Lorentz, finite_group, irreps_matrix, multiplication_table
+from equitools.groups import E, Lorentz, ProductGroup, finite_group, irreps_matrix, multiplication_table, parse_group
 from equitools.groups.generators import Generators, generating_set, generators_of
 from equitools.groups.representations import Rep, regular, scalar, tensor, vector
 
 
 def sl2() -> Generators:
-    e = torch.tensor([[0.0, 1], [0, 0]])
-    return Generators([e, e.T, torch.diag(torch.tensor([1.0, -1]))], name="SL(2)")
+    return generators_of("SL(2)")
 
 
 def groups() -> dict[str, Generators]:
@@ -215,6 +214,13 @@ def test_generators() -> None:
     assert generators_of(Lorentz()).discrete.shape == (2, 4, 4)
     assert generators_of(Lorentz(proper=True)).discrete.shape == (0, 4, 4)
     assert not generators_of("SE(2)").orthogonal
+    for name, components in (("GL+(2)", 0), ("SL(3)", 0), ("Sp(4)", 0), ("SIM(2)", 0), ("R^2:O(2)", 1), ("E(3)", 1)):
+        group = parse_group(name)
+        assert generators_of(group).discrete.shape == (components, group.size, group.size)
+        assert group.contains(generators_of(group).sample(20, scale=0.3)).all()
+    both = ProductGroup("O(2)", "O(1,3)", "SO(2)")
+    assert generators_of(both).discrete.shape == (3, 8, 8)
+    assert both.contains(generators_of(both).sample(20, scale=0.3)).all()
     assert Lorentz().contains(generators_of(Lorentz()).sample(20)).all()
     assert generators_of(finite_group("C3")[1:]).size == 3
     assert generators_of("SO(3)") == generators_of(generators_of("SO(3)"))
