@@ -19,6 +19,7 @@ from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
+from benchmarks.soft_symmetry import per_page
 from benchmarks.symmetrized import (
     adaptation_page,
     continuity_page,
@@ -45,6 +46,7 @@ PARTS = {
     "gaunt_pole": (crossover_page.pole, "gaunt_crossover"),
     "many_body": (many_body_page.many_body, "many_body"),
     "lorentz": (lorentz_page.lorentz, "lorentz"),
+    "per_inertia": (per_page.per_inertia, "per_inertia"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "frames": (frames_page.frames, "frames"),
     "continuity": (continuity_page.jumps, "continuity"),

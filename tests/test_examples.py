@@ -79,6 +79,13 @@ def test_a_classifier_of_clouds_is_adapted(tmp_path, kind):
     assert upright == turned  # exactly invariant, however short the training
 
 
+def test_soft_symmetry_finds_the_axis(tmp_path):
+    out = run(EXAMPLES / "soft_symmetry.py", "--epochs", 40, "--channels", 24, cwd=tmp_path)
+    weights = {line[:12].strip(): float(line.split()[-1]) for line in out.splitlines() if line.startswith("O(")}
+    assert weights["O(2) in xy"] == 1.0  # the largest stays what it was
+    assert min(weights, key=weights.get) == "O(3)"
+
+
 def test_water_trains(tmp_path):
     output = tmp_path / "water"
     run("-m", "equitools", "train", EXAMPLES / "water.yaml", f"output={output}", *SHORT, cwd=ROOT)

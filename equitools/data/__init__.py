@@ -5,6 +5,7 @@ from __future__ import annotations
 from equitools.data.census import Census, LabelSummary, census, require, suspicions
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
+from equitools.data.inertia import BrokenInertia, broken_inertia, inertia_tensor
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
 from equitools.data.navier_stokes import (
     gaussian_random_field,
@@ -47,6 +48,7 @@ __all__ = [
     "QM9_TARGETS",
     "SOLIDS",
     "STANDARD_KEYS",
+    "BrokenInertia",
     "Census",
     "Dataset",
     "LabelSummary",
@@ -58,6 +60,7 @@ __all__ = [
     "Structure",
     "TwoBodyOrbits",
     "average_energies",
+    "broken_inertia",
     "census",
     "charged_nbody",
     "charged_trajectories",
@@ -66,6 +69,7 @@ __all__ = [
     "fingerprint",
     "fit_reference_energies",
     "gaussian_random_field",
+    "inertia_tensor",
     "isolated_energies",
     "matrix_element",
     "particle_interaction",

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from equitools.nn.activation import MLP, Gate, NormActivation
+from equitools.nn.activation import MLP, Gate, NormActivation, PointwiseActivation
 from equitools.nn.diagram_linear import DiagramLinear
 from equitools.nn.embedding import SpeciesEmbedding, SpeciesIndex, species_index
+from equitools.nn.emlp import (
+    EMLP,
+    EquivariantBilinear,
+    EquivariantLinear,
+    GatedNonlinearity,
+    SoftEquivariantLinear,
+    gated,
+    uniform_rep,
+)
 from equitools.nn.finite_conv import FiniteGroupLinear, GroupConv, GroupPool, LiftingConv
 from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
@@ -31,12 +40,16 @@ from equitools.nn.vector_neurons import (
 )
 
 __all__ = [
+    "EMLP",
     "MLP",
     "BesselBasis",
     "DiagramLinear",
+    "EquivariantBilinear",
     "EquivariantLayerNorm",
+    "EquivariantLinear",
     "FiniteGroupLinear",
     "Gate",
+    "GatedNonlinearity",
     "GauntContraction",
     "GauntConvolution",
     "GauntTensorProduct",
@@ -50,10 +63,12 @@ __all__ = [
     "Linear",
     "MaskedBatchNorm",
     "NormActivation",
+    "PointwiseActivation",
     "PolynomialEnvelope",
     "ProductBlock",
     "RadialTensorProductConv",
     "SO2Convolution",
+    "SoftEquivariantLinear",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SpectralConv2d",
@@ -68,7 +83,9 @@ __all__ = [
     "VNLinear",
     "VNMaxPool",
     "VNMeanPool",
+    "gated",
     "species_index",
     "to_ir_mul",
     "to_mul_ir",
+    "uniform_rep",
 ]
