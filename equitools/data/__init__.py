@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from equitools.data.affine_digits import (
+    AFFNIST_RANGES,
+    WIDE_RANGES,
+    AffineRanges,
+    DigitImages,
+    affine_images,
+    affine_maps,
+    small_digits,
+    stratified_split,
+    upright_digits,
+    warp,
+)
 from equitools.data.census import Census, LabelSummary, census, require, suspicions
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
+from equitools.data.digit_files import MNIST_FILES, padded, read_affnist, read_homnist, read_idx, read_mnist
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
 from equitools.data.nbody import (
     NBODY_DRAWN,
@@ -33,14 +46,19 @@ from equitools.data.statistics import (
 from equitools.data.structure import Structure
 
 __all__ = [
+    "AFFNIST_RANGES",
     "CONVERTERS",
     "FACTORS",
+    "MNIST_FILES",
     "NBODY_DRAWN",
     "QM9_TARGETS",
     "SOLIDS",
     "STANDARD_KEYS",
+    "WIDE_RANGES",
+    "AffineRanges",
     "Census",
     "Dataset",
+    "DigitImages",
     "LabelSummary",
     "NBodyData",
     "ParticleInteraction",
@@ -48,6 +66,8 @@ __all__ = [
     "Solids",
     "Statistics",
     "Structure",
+    "affine_images",
+    "affine_maps",
     "average_energies",
     "census",
     "charged_nbody",
@@ -58,11 +78,16 @@ __all__ = [
     "fit_reference_energies",
     "isolated_energies",
     "matrix_element",
+    "padded",
     "particle_interaction",
     "qm9_split",
     "read",
+    "read_affnist",
     "read_atomref",
     "read_exclusions",
+    "read_homnist",
+    "read_idx",
+    "read_mnist",
     "read_npz",
     "read_qm9",
     "read_rmd17_split",
@@ -72,15 +97,19 @@ __all__ = [
     "reference_sums",
     "require",
     "rotated",
+    "small_digits",
     "solids",
     "split",
     "statistics",
+    "stratified_split",
     "stress_from_virial",
     "stress_matrix",
     "structure_from_atoms",
     "subtract_atomref",
     "suspicions",
     "unit_ball",
+    "upright_digits",
     "virial_from_stress",
+    "warp",
     "write_split",
 ]

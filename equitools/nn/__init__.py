@@ -8,11 +8,14 @@ from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
+from equitools.nn.lie_conv import GroupConv, LiftingConv, group_pool
+from equitools.nn.lie_samples import GroupSamples, PolarChart, PolarSampler, closed_samples
 from equitools.nn.linear import Linear
 from equitools.nn.masked_norm import MaskedBatchNorm
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
+from equitools.nn.siren import Siren
 from equitools.nn.so2 import SO2Convolution
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 from equitools.nn.vector_neurons import (
@@ -37,14 +40,20 @@ __all__ = [
     "GauntTensorProduct",
     "GauntTensorProductConv",
     "GaussianBasis",
+    "GroupConv",
+    "GroupSamples",
     "InteractionBlock",
+    "LiftingConv",
     "Linear",
     "MaskedBatchNorm",
     "NormActivation",
+    "PolarChart",
+    "PolarSampler",
     "PolynomialEnvelope",
     "ProductBlock",
     "RadialTensorProductConv",
     "SO2Convolution",
+    "Siren",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SymmetricContraction",
@@ -58,6 +67,8 @@ __all__ = [
     "VNLinear",
     "VNMaxPool",
     "VNMeanPool",
+    "closed_samples",
+    "group_pool",
     "species_index",
     "to_ir_mul",
     "to_mul_ir",
