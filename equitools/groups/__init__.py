@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equitools.groups.affine import Affine
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
 from equitools.groups.finite_rotations import (
@@ -15,9 +16,12 @@ from equitools.groups.finite_rotations import (
     with_inversion,
 )
 from equitools.groups.irreps import Irrep, Irreps, parse_irreps
-from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.linear_groups import SL, GLPlus
 from equitools.groups.lorentz import Lorentz, lorentz_metric, polar_factor
+from equitools.groups.matrix_functions import matrix_exp, matrix_log, polar
+from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.names import parse_group
+from equitools.groups.orthogonal import SE, SO, E, O
 from equitools.groups.rotations import (
     axis_angle_to_matrix,
     matrix_to_quaternion,
@@ -30,9 +34,12 @@ from equitools.groups.wigner import irreps_matrix, wigner_D, wigner_D_from_quate
 
 __all__ = [
     "SE",
+    "SL",
     "SO",
+    "Affine",
     "Convention",
     "E",
+    "GLPlus",
     "Irrep",
     "Irreps",
     "Lorentz",
@@ -48,11 +55,14 @@ __all__ = [
     "icosahedral_group",
     "irreps_matrix",
     "lorentz_metric",
+    "matrix_exp",
+    "matrix_log",
     "matrix_to_quaternion",
     "multiplication_table",
     "octahedral_group",
     "parse_group",
     "parse_irreps",
+    "polar",
     "polar_factor",
     "quaternion_to_matrix",
     "random_orthogonal",

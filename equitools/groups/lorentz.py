@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError
-from equitools.groups.lie import SO, MatrixGroup, matrix_logarithm
+from equitools.groups.matrix_functions import matrix_log
+from equitools.groups.matrix_group import MatrixGroup
+from equitools.groups.orthogonal import SO
 
 __all__ = ["Lorentz", "lorentz_metric", "polar_factor"]
 
@@ -43,6 +45,7 @@ class Lorentz(MatrixGroup):
         super().__init__(4)
         self.proper = bool(proper)
         self.reflections = not self.proper
+        self.connected = self.proper
         self.name = "SO+(1,3)" if self.proper else "O(1,3)"
 
     @property
@@ -91,8 +94,8 @@ class Lorentz(MatrixGroup):
         self._check(g)
         if bool((g[..., 0, 0] <= 0).any()) or bool((torch.linalg.det(g) <= 0).any()):
             raise ShapeError("An element that reverses time or space is not the exponential of anything real.")
-        algebra = matrix_logarithm(g)
-        return torch.einsum("...ij,kij->...k", algebra, self.algebra_basis.to(g)) / 2
+        self._refuse_cut(g)
+        return self.vee(matrix_log(g))
 
     def sample(
         self,

@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 
 from equitools.errors import UnknownNameError, nearest
-from equitools.groups.lie import SE, SO, E, MatrixGroup, O
+from equitools.groups.affine import Affine
+from equitools.groups.linear_groups import SL, GLPlus
 from equitools.groups.lorentz import Lorentz
+from equitools.groups.matrix_group import MatrixGroup
+from equitools.groups.orthogonal import SE, SO, E, O
 
 __all__ = ["parse_group"]
 
-_FAMILIES: dict[str, type[MatrixGroup]] = {"O": O, "SO": SO, "E": E, "SE": SE}
+_FAMILIES: dict[str, type[MatrixGroup]] = {
+    "O": O,
+    "SO": SO,
+    "E": E,
+    "SE": SE,
+    "GL+": GLPlus,
+    "GLPlus": GLPlus,
+    "SL": SL,
+}
 _LORENTZ = {"O(1,3)": Lorentz(), "SO+(1,3)": Lorentz(proper=True), "Lorentz": Lorentz()}
 
 
@@ -35,7 +46,12 @@ def parse_group(group: str | MatrixGroup) -> MatrixGroup:
         return group
     if isinstance(group, str) and group.replace(" ", "") in _LORENTZ:
         return _LORENTZ[group.replace(" ", "")]
-    found = re.fullmatch(r"(\w+)\((\d+)\)", group.replace(" ", "")) if isinstance(group, str) else None
+    affine = re.fullmatch(r"R\^(\d+):(.+)", group.replace(" ", "")) if isinstance(group, str) else None
+    if affine is not None:
+        linear = parse_group(affine[2])
+        if linear.n == int(affine[1]):
+            return Affine(linear)
+    found = re.fullmatch(r"([\w+]+)\((\d+)\)", group.replace(" ", "")) if isinstance(group, str) else None
     if found is None or found[1] not in _FAMILIES or int(found[2]) < 1:
         known = [f"{letter}({n})" for letter in _FAMILIES for n in (2, 3)] + list(_LORENTZ)
         raise UnknownNameError(f"The group {group!r} is not known. {nearest(str(group), known)} Other dimensions, too.")
