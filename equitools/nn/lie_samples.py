@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
-from equitools.groups import SO, MatrixGroup
+from equitools.groups import SO, MatrixGroup, quaternion_to_matrix
+from equitools.groups.decompositions import polar, polar_log_density, spd_log, symmetric_exp
+from equitools.groups.linear_groups import symmetric_basis
 
 __all__ = ["ESTIMATORS", "GroupSamples", "PolarChart", "PolarSampler", "check_samples", "closed_samples"]
 
@@ -46,7 +48,8 @@ class PolarChart:
         name: Of H; the similarities of the origin are called ``"SIM(n)"``.
         n: Size of its matrices.
         dim: Number of coordinates, the group's dimension.
-        symmetric: Basis ``[P, n, n]`` of the logarithms of p, orthonormal under tr XᵀY.
+        symmetric: Basis ``[P, n, n]`` of the logarithms of p, orthonormal under ½ tr XᵀY; for n = 2 the
+            coordinate of the multiple of 1 is the logarithm of the scale.
         volume_preserving: Whether all determinants are 1.
 
     Raises:
@@ -80,10 +83,9 @@ class PolarChart:
 
     def coordinates(self, g: Tensor) -> Tensor:
         """Return the coordinates ``[..., dim]`` of elements ``[..., n, n]``: log p first, then log k."""
-        u, values, vh = torch.linalg.svd(g)
-        logarithm = (u * values.log().unsqueeze(-2)) @ u.transpose(-1, -2)
-        stretch = torch.einsum("...ij,kij->...k", logarithm, self.symmetric.to(g))
-        turn = self.rotations.log(u @ vh)
+        p, k = polar(g)
+        stretch = torch.einsum("...ij,kij->...k", spd_log(p), self.symmetric.to(g)) / 2
+        turn = self.rotations.log(k)
         if self.n == 2:  # rounding must not choose between −π and π
             turn = torch.where(turn < 100 * torch.finfo(turn.dtype).eps - math.pi, turn + 2 * math.pi, turn)
         return torch.cat([stretch, turn], -1)
@@ -98,26 +100,13 @@ class PolarChart:
             raise ShapeError(f"The chart of {self.name} has {self.dim} coordinates, given {list(x.shape)}.")
         count = len(self.symmetric)
         logarithm = torch.einsum("...k,kij->...ij", x[..., :count], self.symmetric.to(x))
-        return torch.matrix_exp(logarithm) @ self.rotations.exp(x[..., count:])
+        return symmetric_exp(logarithm) @ self.rotations.exp(x[..., count:])
 
 
 def _symmetric_basis(letter: str, n: int) -> Tensor:
-    """Symmetric matrices in the algebra: multiples of 1 first, traceless diagonal, then off the diagonal."""
-    one = torch.eye(n, dtype=torch.float64) / math.sqrt(n)
-    rows = []
-    if letter in {"SIM", "GL+"}:
-        rows.append(one)
-    if letter in {"SL", "GL+"}:
-        for k in range(1, n):
-            diagonal = torch.zeros(n, dtype=torch.float64)
-            diagonal[:k], diagonal[k] = 1.0, -float(k)
-            rows.append(torch.diag(diagonal / diagonal.norm()))
-        for i in range(n):
-            for j in range(i + 1, n):
-                off = torch.zeros(n, n, dtype=torch.float64)
-                off[i, j] = off[j, i] = math.sqrt(0.5)
-                rows.append(off)
-    return torch.stack(rows) if rows else torch.zeros(0, n, n, dtype=torch.float64)
+    """Symmetric matrices of the algebra, the multiple of 1 last: all of them, or those without trace, or that one."""
+    basis = symmetric_basis(n)
+    return {"GL+": basis, "SL": basis[:-1], "SIM": basis[-1:], "SO": basis[:0]}[letter]
 
 
 class PolarSampler:
@@ -179,11 +168,12 @@ class PolarSampler:
         _check_count(count)
         device = None if generator is None else generator.device
         stretches = len(self.chart.symmetric)
-        kind = {"generator": generator, "dtype": torch.float64, "device": device}
-        normal = torch.randn(count, stretches, **kind)
-        radius = torch.rand(count, **kind)
+        shape = (count, stretches + 1)
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device=device)
+        normal, radius = drawn[:, :-1], torch.special.ndtr(drawn[:, -1])
         if self.chart.n == 2:
-            place = torch.rand(1 if self.stratified else count, **kind)
+            arcs = 1 if self.stratified else count
+            place = torch.rand(arcs, generator=generator, dtype=torch.float64, device=device)
             if self.stratified:
                 place = (torch.arange(count, dtype=torch.float64, device=device) + place) / count
             turn = self.chart.rotations.exp((self.angle * (2 * place - 1)).unsqueeze(-1))
@@ -225,29 +215,15 @@ class PolarSampler:
         if self.estimator == "weighted" and count:
             ball = self.spread * math.sqrt(count + 2)
             x = ball * torch.nn.functional.normalize(normal, dim=1) * radius.unsqueeze(1) ** (1 / count)
-        logarithm = torch.einsum("sk,kij->sij", x, self.chart.symmetric.to(x))
+        stretch = symmetric_exp(torch.einsum("sk,kij->sij", x, self.chart.symmetric.to(x)))
         if self.estimator == "weighted" and count:
-            weights = _density(torch.linalg.eigvalsh(logarithm))
+            weights = polar_log_density(stretch).exp()
             weights = weights / weights.mean()
-        return GroupSamples((torch.matrix_exp(logarithm) @ turn).to(dtype), weights.to(dtype))
-
-
-def _density(values: Tensor) -> Tensor:
-    """Density of the invariant measure over that of log p with eigenvalues ``[..., n]``: ∏ sinh(λi − λj)/(λi − λj)."""
-    density = torch.ones_like(values[..., 0])
-    for i in range(values.shape[-1]):
-        for j in range(i):
-            gap = values[..., i] - values[..., j]
-            small = gap.abs() < 1e-4
-            safe = torch.where(small, torch.ones_like(gap), gap)
-            density = density * torch.where(small, 1 + gap.square() / 6, safe.sinh() / safe)
-    return density
+        return GroupSamples((stretch @ turn).to(dtype), weights.to(dtype))
 
 
 def _rotations_of(uniform: Tensor) -> Tensor:
     """Rotations ``[S, 3, 3]`` of uniform numbers ``[S, 3]``, by Shoemake's map to quaternions."""
-    from equitools.groups import quaternion_to_matrix
-
     a, b, c = uniform.unbind(-1)
     first, second = (1 - a).sqrt(), a.sqrt()
     angles = 2 * math.pi * b, 2 * math.pi * c

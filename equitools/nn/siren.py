@@ -62,11 +62,12 @@ class Siren(torch.nn.Module):
         self.in_features, self.out_features = in_features, out_features
         self.omegas = (omega, *(hidden_omega for _ in range(layers - 1)))
         widths = [in_features, *(hidden for _ in range(layers))]
-        self.sines = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        sines = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+        self.sines = torch.nn.ModuleList(sines)
         self.last = torch.nn.Linear(hidden, out_features)
         with torch.no_grad():
-            for k, linear in enumerate(self.sines):
-                width = linear.weight.shape[1]
+            for k, linear in enumerate(sines):
+                width = linear.in_features
                 bound = 1 / width if k == 0 else math.sqrt(6 / width) / hidden_omega
                 linear.weight.uniform_(-bound, bound)
                 if k:
