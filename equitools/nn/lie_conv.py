@@ -21,6 +21,8 @@ __all__ = ["MASKS", "GroupConv", "LiftingConv", "group_pool", "support_mask"]
 
 #: Supports of kernels.
 MASKS = ("auto", "hard", "soft", "none")
+#: What is outside of the images.
+PADDINGS = ("zeros", "replicate")
 
 
 def support_mask(points: Tensor, kind: str = "hard", slope: float = 2.0) -> Tensor:
@@ -67,10 +69,17 @@ class _ImplicitConv(torch.nn.Module):
         bias: bool,
         mask: str,
         slope: float,
+        stride: int,
+        padding_mode: str,
     ) -> None:
         super().__init__()
         self.chart = group if isinstance(group, PolarChart) else PolarChart(group)
-        numbers = {"in_channels": in_channels, "out_channels": out_channels, "kernel_size": kernel_size}
+        numbers = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "kernel_size": kernel_size,
+            "stride": stride,
+        }
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise ConfigError(f"{name} must be an integer ≥ 1, it is {number!r}.")
@@ -81,8 +90,11 @@ class _ImplicitConv(torch.nn.Module):
             raise ConfigError(f"radius and slope must be positive and finite; they are {radius} and {slope}.")
         if mask not in MASKS:
             raise UnknownNameError(f"There is no mask {mask!r}. {nearest(mask, MASKS)}")
+        if padding_mode not in PADDINGS:
+            raise UnknownNameError(f"There is no padding {padding_mode!r}. {nearest(padding_mode, PADDINGS)}")
+        self.padding_mode = padding_mode
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.radius, self.padding, self.slope = radius, padding, slope
+        self.radius, self.padding, self.slope, self.stride = radius, padding, slope, stride
         self.mask = ("hard" if self.chart.volume_preserving else "soft") if mask == "auto" else mask
         self.bias = torch.nn.Parameter(torch.zeros(out_channels)) if bias else None
 
@@ -103,7 +115,10 @@ class _ImplicitConv(torch.nn.Module):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         convolve = torch.nn.functional.conv2d if self.chart.n == 2 else torch.nn.functional.conv3d
-        return convolve(x, weight, padding=self.padding)
+        if self.padding_mode == "replicate" and self.padding and x.numel():
+            x = torch.nn.functional.pad(x, (self.padding,) * 2 * self.chart.n, mode="replicate")
+            return convolve(x, weight, stride=self.stride)
+        return convolve(x, weight, stride=self.stride, padding=self.padding)
 
     def _biased(self, x: Tensor) -> Tensor:
         return x if self.bias is None else x + self.bias.view(-1, *[1] * (x.ndim - 2))
@@ -135,13 +150,16 @@ class LiftingConv(_ImplicitConv):
         kernel_size: Pixels along an axis of the window. What a large g makes of the kernel is cut off at the window.
         radius: Of the kernel's unit ball, in pixels, for g = 1; by default the half of the window. A smaller one leaves
             room for elements that enlarge.
-        padding: Zeros around the images.
+        padding: Pixels around the images.
         bias: Add a number to each channel.
         mask: ``"hard"``, ``"soft"``, ``"none"`` or ``"auto"``: hard where H preserves volumes, else soft.
         slope: Of the soft mask.
         hidden: Width of the sine network.
         layers: Its sines.
-        omega: Its ω₀.
+        omega: Its ω₀. What a kernel has between two pixels is lost: ω₀ / radius should stay well below π.
+        stride: Only each so many-th position is wanted.
+        padding_mode: ``"zeros"``, or ``"replicate"``: what is outside is as the border, as in a larger image
+            whose border is empty.
 
     Raises:
         ConfigError: A number is out of range.
@@ -168,8 +186,12 @@ class LiftingConv(_ImplicitConv):
         hidden: int = 32,
         layers: int = 2,
         omega: float = 10.0,
+        stride: int = 1,
+        padding_mode: str = "zeros",
     ) -> None:
-        super().__init__(group, in_channels, out_channels, kernel_size, radius, padding, bias, mask, slope)
+        super().__init__(
+            group, in_channels, out_channels, kernel_size, radius, padding, bias, mask, slope, stride, padding_mode
+        )
         n = self.chart.n
         fan_in = in_channels * self.kernel_size**n
         self.kernel = Siren(n, in_channels * out_channels, hidden, layers, omega, fan_in=fan_in)
@@ -214,7 +236,7 @@ class GroupConv(_ImplicitConv):
         out_channels: Of the features.
         kernel_size: As of `LiftingConv`; 1 for kernels on H alone.
         radius: As of `LiftingConv`.
-        padding: Zeros around the features.
+        padding: Positions around the features.
         bias: Add a number to each channel.
         mask: As of `LiftingConv`; it is of the positions for ``"hard"``, of positions and chart for ``"soft"``.
         slope: Of the soft mask.
@@ -223,6 +245,9 @@ class GroupConv(_ImplicitConv):
         omega: Its ω₀.
         group_omega: How fast kernels vary with the chart's coordinates; by default ω₀. Few samples cannot follow a fast
             one.
+        stride: Only each so many-th position is wanted.
+        padding_mode: ``"zeros"``, or ``"replicate"``: what is outside is as the border, as in a larger image
+            whose border is empty.
 
     Raises:
         ConfigError: A number is out of range.
@@ -250,8 +275,12 @@ class GroupConv(_ImplicitConv):
         layers: int = 2,
         omega: float = 10.0,
         group_omega: float | None = None,
+        stride: int = 1,
+        padding_mode: str = "zeros",
     ) -> None:
-        super().__init__(group, in_channels, out_channels, kernel_size, radius, padding, bias, mask, slope)
+        super().__init__(
+            group, in_channels, out_channels, kernel_size, radius, padding, bias, mask, slope, stride, padding_mode
+        )
         n = self.chart.n
         fan_in = in_channels * self.kernel_size**n
         features = n + self.chart.dim

@@ -17,9 +17,15 @@ __all__ = ["ConvClassifier", "LieClassifier", "matched_cnn", "num_parameters"]
 
 _POOLS = ("max", "mean")
 _EVALUATIONS = ("quadrature", "random")
+_REDUCE: dict[tuple[str, int], Callable[..., Tensor]] = {
+    ("max", 2): torch.nn.functional.max_pool2d,
+    ("max", 3): torch.nn.functional.max_pool3d,
+    ("mean", 2): torch.nn.functional.avg_pool2d,
+    ("mean", 3): torch.nn.functional.avg_pool3d,
+}
 
 
-def _check(numbers: dict[str, int], dropout: float, pool: str) -> None:
+def _check(numbers: dict[str, int], dropout: float, pool: str, pooling: str) -> None:
     for name, number in numbers.items():
         least = 0 if name in {"blocks", "pools"} else 1
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
@@ -28,6 +34,8 @@ def _check(numbers: dict[str, int], dropout: float, pool: str) -> None:
         raise ConfigError(f"dropout must be in [0, 1), it is {dropout!r}.")
     if pool not in _POOLS:
         raise UnknownNameError(f"There is no pooling {pool!r}. {nearest(pool, _POOLS)}")
+    if pooling not in _POOLS:
+        raise UnknownNameError(f"There is no pooling {pooling!r}. {nearest(pooling, _POOLS)}")
 
 
 def _head(width: int, hidden: int, classes: int, dropout: float) -> torch.nn.Sequential:
@@ -48,8 +56,11 @@ class LieClassifier(torch.nn.Module):
         in_channels: Of the images.
         width: Channels of the features.
         blocks: Residual blocks, x + relu(norm(conv(x))).
-        pools: How many times positions are pooled by 2 (maximum): behind the lifting, then behind the first blocks.
-        stem_kernel: Window of the lifting convolution, in pixels; it has no padding.
+        pools: How many times positions are pooled by 2: behind the lifting, then behind the first blocks.
+        pooling: ``"mean"`` or ``"max"``; a maximum over 2 × 2 pixels is not the same for a digit that is turned.
+        stem_kernel: Window of the lifting convolution, in pixels.
+        stem_stride: Its stride.
+        stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
         stem_radius: Its radius, as of `equitools.nn.LiftingConv`.
         kernel: Window of the group convolutions.
         radius: Their radius.
@@ -63,7 +74,8 @@ class LieClassifier(torch.nn.Module):
         mask: Of the kernels.
         slope: Of soft masks.
         hidden: Width of the sine networks.
-        omega: Of the sine networks.
+        omega: Of the sine network of the lifting.
+        conv_omega: Of those of the group convolutions.
         group_omega: How fast kernels vary along H.
         head: Width of the hidden layer of the head.
         dropout: In the head.
@@ -88,11 +100,14 @@ class LieClassifier(torch.nn.Module):
         in_channels: int = 1,
         width: int = 12,
         blocks: int = 2,
-        pools: int = 2,
-        stem_kernel: int = 7,
-        stem_radius: float | None = None,
+        pools: int = 1,
+        pooling: str = "mean",
+        stem_kernel: int = 11,
+        stem_stride: int = 2,
+        stem_padding: int = 6,
+        stem_radius: float | None = 4.4,
         kernel: int = 5,
-        radius: float | None = None,
+        radius: float | None = 2.2,
         samples: int = 6,
         eval_samples: int = 24,
         spread: float = 0.15,
@@ -100,31 +115,57 @@ class LieClassifier(torch.nn.Module):
         estimator: str = "log_normal",
         evaluation: str = "quadrature",
         pool: str = "max",
-        mask: str = "auto",
-        slope: float = 2.0,
+        mask: str = "soft",
+        slope: float = 8.0,
         hidden: int = 32,
-        omega: float = 10.0,
+        omega: float = 8.0,
+        conv_omega: float = 4.0,
         group_omega: float | None = 1.0,
         head: int = 32,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
         numbers = {"classes": classes, "blocks": blocks, "pools": pools, "head": head}
-        _check(numbers | {"samples": samples, "eval_samples": eval_samples}, dropout, pool)
+        _check(numbers | {"samples": samples, "eval_samples": eval_samples}, dropout, pool, pooling)
         if evaluation not in _EVALUATIONS:
             raise UnknownNameError(f"There is no evaluation {evaluation!r}. {nearest(evaluation, _EVALUATIONS)}")
         self.sampler = PolarSampler(group, spread, angle, estimator)
         chart = self.sampler.chart
         self.samples, self.eval_samples, self.evaluation = samples, eval_samples, evaluation
-        self.pool, self.pools = pool, pools
+        self.pool, self.pools, self.pooling = pool, pools, pooling
         norm: Callable[[int], torch.nn.Module] = torch.nn.BatchNorm2d  # of channels; all else is made one plane
         self.stem = LiftingConv(
-            chart, in_channels, width, stem_kernel, stem_radius, 0, False, mask, slope, hidden, 2, omega
+            chart,
+            in_channels,
+            width,
+            stem_kernel,
+            stem_radius,
+            stem_padding,
+            False,
+            mask,
+            slope,
+            hidden,
+            2,
+            omega,
+            stem_stride,
         )
         self.stem_norm = norm(width)
         self.convs = torch.nn.ModuleList(
             GroupConv(
-                chart, width, width, kernel, radius, kernel // 2, False, mask, slope, hidden, 2, omega, group_omega
+                chart,
+                width,
+                width,
+                kernel,
+                radius,
+                kernel // 2,
+                False,
+                mask,
+                slope,
+                hidden,
+                2,
+                conv_omega,
+                group_omega,
+                padding_mode="replicate",
             )
             for _ in range(blocks)
         )
@@ -171,8 +212,7 @@ class LieClassifier(torch.nn.Module):
             return x
         if min(x.shape[3:]) < 2:
             raise ShapeError(f"There is nothing left to pool: features are {list(x.shape[3:])}. Use fewer pools.")
-        reduce = torch.nn.functional.max_pool2d if self.sampler.chart.n == 2 else torch.nn.functional.max_pool3d
-        return reduce(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
+        return _REDUCE[self.pooling, self.sampler.chart.n](x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
 
 
 class ConvClassifier(torch.nn.Module):
@@ -184,7 +224,10 @@ class ConvClassifier(torch.nn.Module):
         width: Channels of the features.
         blocks: Residual blocks.
         pools: As of `LieClassifier`.
-        stem_kernel: Window of the first convolution; it has no padding.
+        pooling: As of `LieClassifier`.
+        stem_kernel: Window of the first convolution.
+        stem_stride: Its stride.
+        stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
         kernel: Window of the others.
         pool: ``"max"`` or ``"mean"``, over positions.
         head: Width of the hidden layer of the head.
@@ -201,8 +244,11 @@ class ConvClassifier(torch.nn.Module):
         in_channels: int = 1,
         width: int = 16,
         blocks: int = 2,
-        pools: int = 2,
-        stem_kernel: int = 7,
+        pools: int = 1,
+        pooling: str = "mean",
+        stem_kernel: int = 11,
+        stem_stride: int = 2,
+        stem_padding: int = 6,
         kernel: int = 5,
         pool: str = "max",
         head: int = 32,
@@ -210,12 +256,18 @@ class ConvClassifier(torch.nn.Module):
     ) -> None:
         super().__init__()
         numbers = {"classes": classes, "in_channels": in_channels, "width": width, "blocks": blocks, "pools": pools}
-        _check(numbers | {"stem_kernel": stem_kernel, "kernel": kernel, "head": head}, dropout, pool)
-        self.pool, self.pools = pool, pools
-        self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, bias=False)
+        _check(
+            numbers | {"stem_kernel": stem_kernel, "stem_stride": stem_stride, "kernel": kernel, "head": head},
+            dropout,
+            pool,
+            pooling,
+        )
+        self.pool, self.pools, self.pooling = pool, pools, pooling
+        self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, stem_stride, stem_padding, bias=False)
         self.stem_norm = torch.nn.BatchNorm2d(width)
         self.convs = torch.nn.ModuleList(
-            torch.nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False) for _ in range(blocks)
+            torch.nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False, padding_mode="replicate")
+            for _ in range(blocks)
         )
         self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(width) for _ in range(blocks))
         self.head = _head(width, head, classes, dropout)
@@ -234,7 +286,7 @@ class ConvClassifier(torch.nn.Module):
         return self.head(x.amax((2, 3)) if self.pool == "max" else x.mean((2, 3)))
 
     def _pooled(self, x: Tensor, stage: int) -> Tensor:
-        return torch.nn.functional.max_pool2d(x, 2) if stage < self.pools else x
+        return _REDUCE[self.pooling, 2](x, 2) if stage < self.pools else x
 
 
 def num_parameters(module: torch.nn.Module) -> int:
