@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from equitools.data.affine_digits import (
+    AFFNIST_RANGES,
+    WIDE_RANGES,
+    AffineRanges,
+    DigitImages,
+    affine_images,
+    affine_maps,
+    small_digits,
+    stratified_split,
+    upright_digits,
+    warp,
+)
 from equitools.data.census import Census, LabelSummary, census, require, suspicions
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
+from equitools.data.digit_files import MNIST_FILES, padded, read_affnist, read_homnist, read_idx, read_mnist
 from equitools.data.inertia import BrokenInertia, broken_inertia, inertia_tensor
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
 from equitools.data.navier_stokes import (
@@ -42,15 +55,20 @@ from equitools.data.structure import Structure
 from equitools.data.two_body import TwoBodyOrbits, two_body_invariants, two_body_orbits
 
 __all__ = [
+    "AFFNIST_RANGES",
     "CONVERTERS",
     "FACTORS",
+    "MNIST_FILES",
     "NBODY_DRAWN",
     "QM9_TARGETS",
     "SOLIDS",
     "STANDARD_KEYS",
+    "WIDE_RANGES",
+    "AffineRanges",
     "BrokenInertia",
     "Census",
     "Dataset",
+    "DigitImages",
     "LabelSummary",
     "NBodyData",
     "ParticleInteraction",
@@ -59,6 +77,8 @@ __all__ = [
     "Statistics",
     "Structure",
     "TwoBodyOrbits",
+    "affine_images",
+    "affine_maps",
     "average_energies",
     "broken_inertia",
     "census",
@@ -72,11 +92,16 @@ __all__ = [
     "inertia_tensor",
     "isolated_energies",
     "matrix_element",
+    "padded",
     "particle_interaction",
     "qm9_split",
     "read",
+    "read_affnist",
     "read_atomref",
     "read_exclusions",
+    "read_homnist",
+    "read_idx",
+    "read_mnist",
     "read_npz",
     "read_qm9",
     "read_rmd17_split",
@@ -86,10 +111,12 @@ __all__ = [
     "reference_sums",
     "require",
     "rotated",
+    "small_digits",
     "solids",
     "solve_navier_stokes",
     "split",
     "statistics",
+    "stratified_split",
     "stress_from_virial",
     "stress_matrix",
     "structure_from_atoms",
@@ -100,7 +127,9 @@ __all__ = [
     "two_body_invariants",
     "two_body_orbits",
     "unit_ball",
+    "upright_digits",
     "velocity",
     "virial_from_stress",
+    "warp",
     "write_split",
 ]

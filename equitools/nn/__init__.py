@@ -19,11 +19,14 @@ from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
+from equitools.nn.lie_conv import GroupConv, LiftingConv, group_pool
+from equitools.nn.lie_samples import GroupSamples, PolarChart, PolarSampler, closed_samples
 from equitools.nn.linear import Linear
 from equitools.nn.masked_norm import MaskedBatchNorm
 from equitools.nn.message_passing import InteractionBlock, ProductBlock
 from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
+from equitools.nn.siren import Siren
 from equitools.nn.so2 import SO2Convolution
 from equitools.nn.spectral import GroupSpectralConv2d, SpectralConv2d
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
@@ -57,6 +60,7 @@ __all__ = [
     "GaussianBasis",
     "GroupConv",
     "GroupPool",
+    "GroupSamples",
     "GroupSpectralConv2d",
     "InteractionBlock",
     "LiftingConv",
@@ -64,10 +68,13 @@ __all__ = [
     "MaskedBatchNorm",
     "NormActivation",
     "PointwiseActivation",
+    "PolarChart",
+    "PolarSampler",
     "PolynomialEnvelope",
     "ProductBlock",
     "RadialTensorProductConv",
     "SO2Convolution",
+    "Siren",
     "SoftEquivariantLinear",
     "SpeciesEmbedding",
     "SpeciesIndex",
@@ -83,7 +90,9 @@ __all__ = [
     "VNLinear",
     "VNMaxPool",
     "VNMeanPool",
+    "closed_samples",
     "gated",
+    "group_pool",
     "species_index",
     "to_ir_mul",
     "to_mul_ir",
