@@ -52,9 +52,7 @@ class _SparseRows(torch.autograd.Function):
             return x.new_zeros(len(starts) - 1, x.shape[1])
         # embedding_bag is neither vectorised nor parallel for float64
         if x.dtype == torch.float64 and x.device.type == "cpu" and not mode_active():
-            return (
-                _compressed(starts, columns, values, len(x)) @ x
-            )
+            return _compressed(starts, columns, values, len(x)) @ x
         return torch.nn.functional.embedding_bag(
             columns, x.contiguous(), starts, mode="sum", per_sample_weights=values, include_last_offset=True
         )

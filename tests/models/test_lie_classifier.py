@@ -129,7 +129,14 @@ def test_wrong_configurations() -> None:
     for wrong in ({"classes": 0}, {"blocks": -1}, {"samples": 0}, {"dropout": 1.0}, {"spread": math.inf}):
         with pytest.raises(ConfigError):
             LieClassifier(**wrong)  # type: ignore[arg-type]
-    for wrong in ({"pool": "sum"}, {"evaluation": "none"}, {"group": "E(2)"}, {"estimator": "haar"}, {"mask": "x"}, {"pooling": "sum"}):
+    for wrong in (
+        {"pool": "sum"},
+        {"evaluation": "none"},
+        {"group": "E(2)"},
+        {"estimator": "haar"},
+        {"mask": "x"},
+        {"pooling": "sum"},
+    ):
         with pytest.raises(UnknownNameError):
             LieClassifier(**wrong)  # type: ignore[arg-type]
     for wrong in ({"width": 0}, {"head": True}, {"dropout": -0.1}):
