@@ -9,7 +9,8 @@ Writes `benchmarks/results/decompositions.json`, in float64 throughout:
   the condition number of their linear part; how far its rotations are from orthogonal, and the tolerance (a power of
   ten) with which the parts are elements of the group (of GL⁺(n), which is open, that says nothing);
 - the largest difference of the logarithm of its density from that of a Jacobian by finite differences;
-- what is lost by taking the polar parts from the eigenvectors of g gᵀ, and by a small leading minor in LU.
+- what is lost by taking the polar parts from the eigenvectors of g gᵀ, by a small leading minor in LU, and how
+  often Jordan blocks are found.
 
 and draws `docs/images/decompositions.png` (`--picture` draws it and measures nothing).
 """
@@ -35,6 +36,7 @@ from equitools.groups.decompositions import (
     big_cell_condition,
     compose,
     decompose,
+    jordan_chevalley,
     kinds,
     log_density,
     lu,
@@ -263,7 +265,19 @@ def limits(batch: int) -> dict[str, Any]:
         l, d, u = lu(g)
         off = (l @ d @ u - g).norm(dim=(-1, -2)) / g.norm(dim=(-1, -2))
         cells.append({"minor": minor, "error": float(off.max()), "condition": float(big_cell_condition(g).max())})
-    return {"polar": rows, "big_cell": cells}
+    return {"polar": rows, "big_cell": cells, "jordan": [blocks(m, batch, generator) for m in range(2, 7)]}
+
+
+def blocks(m: int, batch: int, generator: torch.Generator) -> dict[str, Any]:
+    """How often a Jordan block of m rows beside another eigenvalue is found in random bases of condition 10."""
+    form = torch.block_diag(torch.eye(m), torch.tensor([[-0.5]])).double()
+    form[range(m - 1), range(1, m)] = 1.0
+    basis = elements(parse_group(f"SL({m + 1})"), 10.0, batch, generator)
+    a = basis @ form @ torch.linalg.inv(basis)
+    wanted = basis @ torch.diag(torch.diagonal(form)) @ torch.linalg.inv(basis)
+    off = (jordan_chevalley(a)[0] - wanted).norm(dim=(-1, -2)) / a.norm(dim=(-1, -2))
+    right = off < 1e-6
+    return {"m": m, "found": float(right.double().mean()), "error": float(off[right].max())}
 
 
 def measure(name: str, batch: int) -> list[dict[str, Any]]:
@@ -271,12 +285,14 @@ def measure(name: str, batch: int) -> list[dict[str, Any]]:
     group, rows = parse_group(name), []
     stretches = len(halves(group)[0]) > 0 and name != "SIM(3)"
     for kind in kinds(group):
+        if kind == "jordan_chevalley":  # random elements are semisimple: it has a table of its own
+            continue
         row: dict[str, Any] = {"group": name, "kind": kind, "n": group.n, "conditions": {}}
         for condition in CONDITIONS if stretches else (1.0,):
             generator = torch.Generator().manual_seed(group.size)
             g = elements(group, condition, batch, generator)
             row["conditions"][f"{condition:g}"] = round_trip(group, kind, g)
-        if linear_part(group) is group and kind not in {"bruhat", "jordan_chevalley"}:
+        if linear_part(group) is group and kind != "bruhat":
             g = elements(group, 10.0, 3, torch.Generator().manual_seed(7))
             row["density_error"] = density_error(group, kind, g)
         rows.append(row)

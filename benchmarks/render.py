@@ -50,6 +50,7 @@ PARTS = {
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
     "decompositions": (decompositions_page.page, "decompositions"),
     "decompositions_limits": (decompositions_page.limits, "decompositions"),
+    "decompositions_jordan": (decompositions_page.jordan, "decompositions"),
 }
 
 

@@ -47,5 +47,7 @@ def test_page(table, tmp_path):
     assert "eigenvectors" in decompositions_page.limits(table)
     assert "no results" in decompositions_page.page(None)
     assert "no results" in decompositions_page.limits(None)
+    assert decompositions_page.jordan(table).count("\n| ") == 5
+    assert "no results" in decompositions_page.jordan(None)
     picture(tmp_path / "parts.png")
     assert (tmp_path / "parts.png").stat().st_size > 20000

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.products.origin import origin
 
-__all__ = ["limits", "page"]
+__all__ = ["jordan", "limits", "page"]
 
 Table = dict[str, Any]
 NOTHING = "There are no results of this version yet: `python benchmarks/decompositions.py` measures and writes them.\n"
@@ -80,6 +80,18 @@ def limits(table: Table | None) -> str:
     other = ["| leading minor | largest `big_cell_condition` | largest error of l d u |", "|---|---|---|"]
     other += [f"| {row['minor']:.0e} | {row['condition']:.1e} | {row['error']:.0e} |" for row in found["big_cell"]]
     return "\n\n".join(["\n".join(lines), "\n".join(other), origin(table)]) + "\n"
+
+
+def jordan(table: Table | None) -> str:
+    """Return how often Jordan blocks are found."""
+    if table is None:
+        return NOTHING
+    lines = ["| rows of the block | found | largest relative error of s |", "|---|---|---|"]
+    lines += [
+        f"| {row['m']} | {100 * row['found']:.3g} % | {row['error']:.0e} |"
+        for row in table["result"]["limits"]["jordan"]
+    ]
+    return "\n\n".join(["\n".join(lines), origin(table)]) + "\n"
 
 
 def _or_failed(value: float | None) -> str:
