@@ -251,7 +251,8 @@ def collect(folder: Path, data: dict[str, Tensor], output: Path | None = None, p
         "complete": len(rows) == len(reports),
         "protocol": {
             "flows": {name: len(part) for name, part in data.items()}, "grid": GRID, "solver_grid": SOLVER,
-            "modes": MODES, "width": WIDTHS, "frames_seen": SEEN, "frames_asked": ASKED, "epochs": EPOCHS, "batch": BATCH, "rate": RATE,
+            "modes": MODES, "width": WIDTHS, "frames_seen": SEEN, "frames_asked": ASKED, "epochs": EPOCHS,
+            "batch": BATCH, "rate": RATE,
             "published": {
                 "flows": {"train": 1000, "valid": 100, "test": 100}, "grid": 64, "solver_grid": 256, "modes": 12,
                 "epochs": 100, "width": {"fno": 20, "gfno_p4": 10},
