@@ -38,6 +38,8 @@ BATCH, RATE, DECAY, EPOCHS = 20, 1e-3, 1e-4, 50
 SEEN, ASKED = 10, 10
 SIZES = {"train": 128, "valid": 16, "test": 48}
 GRID, SOLVER, MODES = 32, 64, 8
+#: Channels: 15 = 8 (2m − 1)/m, so that the spectral layers of both have equally many parameters.
+WIDTHS = {"fno": 15, "gfno_p4": 8}
 SEEDS = (0, 1, 2)
 #: The longest time in seconds of processor time between two writings of the state.
 SAVE_EVERY = 30.0
@@ -51,9 +53,8 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    # 15 = 8 (2m − 1)/m: then the spectral layers of both have equally many parameters
-    "fno": Network(lambda: FNO(SEEN, 1, width=15, modes=MODES), "FNO"),
-    "gfno_p4": Network(lambda: GFNO(SEEN, 1, width=8, modes=MODES, group="p4"), "G-FNO, p4"),
+    "fno": Network(lambda: FNO(SEEN, 1, WIDTHS["fno"], MODES), "FNO"),
+    "gfno_p4": Network(lambda: GFNO(SEEN, 1, WIDTHS["gfno_p4"], MODES, group="p4"), "G-FNO, p4"),
 }
 #: Relative errors in % on the whole task, and how they are known.
 REFERENCES = {
@@ -250,7 +251,8 @@ def collect(folder: Path, data: dict[str, Tensor], output: Path | None = None, p
         "complete": len(rows) == len(reports),
         "protocol": {
             "flows": {name: len(part) for name, part in data.items()}, "grid": GRID, "solver_grid": SOLVER,
-            "modes": MODES, "frames_seen": SEEN, "frames_asked": ASKED, "epochs": EPOCHS, "batch": BATCH, "rate": RATE,
+            "modes": MODES, "width": WIDTHS, "frames_seen": SEEN, "frames_asked": ASKED, "epochs": EPOCHS,
+            "batch": BATCH, "rate": RATE,
             "published": {
                 "flows": {"train": 1000, "valid": 100, "test": 100}, "grid": 64, "solver_grid": 256, "modes": 12,
                 "epochs": 100, "width": {"fno": 20, "gfno_p4": 10},

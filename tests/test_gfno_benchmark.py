@@ -114,6 +114,7 @@ def test_what_there_is_is_gathered_and_drawn(data: dict[str, Tensor], tmp_path: 
     assert "| G-FNO, p4 | 2 |" in text
     assert "| FNO | 4.21 | published" in text
     assert "| modes | 8 | 12 |" in text
+    assert "| channels of FNO, G-FNO | 15, 8 | 20, 10 |" in text
     assert "below that of the other" in text
     assert "not everything" not in text
     assert str(tmp_path) not in output.read_text()

@@ -27,6 +27,10 @@ def _grid(protocol: dict[str, Any]) -> str:
     return f"{protocol['grid']}² ({protocol['solver_grid']}²)"
 
 
+def _widths(protocol: dict[str, Any]) -> str:
+    return ", ".join(str(protocol["width"][name]) for name in NAMES)
+
+
 def page(table: dict[str, Any] | None) -> str:
     """Return the table of both networks, what is reduced, and what others report.
 
@@ -74,6 +78,7 @@ def page(table: dict[str, Any] | None) -> str:
         f"| flows for training / validation / test | {_sizes(ours)} | {_sizes(theirs)} |\n"
         f"| grid (solved on) | {_grid(ours)} | {_grid(theirs)} |\n"
         f"| modes | {ours['modes']} | {theirs['modes']} |\n"
+        f"| channels of FNO, G-FNO | {_widths(ours)} | {_widths(theirs)} |\n"
         f"| epochs | {ours['epochs']} | {theirs['epochs']} |",
         "What the paper reports on the whole task, in percent:",
         "| network | error | how it is known |\n|---|---|---|\n"
