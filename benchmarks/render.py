@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
+from benchmarks.lie import decompositions_page
 from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
@@ -50,6 +51,9 @@ PARTS = {
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
     "haar": (haar_page.haar, "haar"),
     "lie_gan": (lie_gan_page.lie_gan, "lie_gan"),
+    "decompositions": (decompositions_page.page, "decompositions"),
+    "decompositions_limits": (decompositions_page.limits, "decompositions"),
+    "decompositions_jordan": (decompositions_page.jordan, "decompositions"),
 }
 
 
