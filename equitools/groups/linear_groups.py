@@ -42,7 +42,7 @@ class GLPlus(MatrixGroup):
     """
 
     letter = "GL+"
-    log_tolerance = None
+    log_tolerance: float | None = None
 
     @property
     def dim(self) -> int:

@@ -172,10 +172,7 @@ class MatrixGroup:
         """What to do about an element without logarithm."""
         if self.compact:
             return " An angle is π there, and the logarithm has no sign."
-        return (
-            f" The exponential of {self.name} does not reach every element: take decompose(g, 'polar'), the chart that "
-            "does."
-        )
+        return f" Not every element of {self.name} has one; decompose(g, 'polar') is a chart of them all."
 
     # --- the group ---------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from equitools.training.metrics import Metrics, Row, evaluate
     from equitools.training.module import DivergenceError
     from equitools.training.prepare import Sets
+    from equitools.training.projection_regulariser import ProjectionRegulariser, ProjectionTuning
     from equitools.training.report import error_table
     from equitools.training.run import TrainResult, train
 
@@ -25,6 +26,8 @@ _HOMES = {
     "LieGenerator": "lie_generator",
     "Metrics": "metrics",
     "PairDiscriminator": "lie_generator",
+    "ProjectionRegulariser": "projection_regulariser",
+    "ProjectionTuning": "projection_regulariser",
     "Row": "metrics",
     "Sets": "prepare",
     "TrainConfig": "config",
@@ -47,6 +50,8 @@ __all__ = [
     "LieGenerator",
     "Metrics",
     "PairDiscriminator",
+    "ProjectionRegulariser",
+    "ProjectionTuning",
     "Row",
     "Sets",
     "TrainConfig",
