@@ -11,7 +11,7 @@ import torch
 from benchmarks import lie_gan
 from benchmarks.symmetry import lie_gan_page
 
-TINY = lie_gan.Protocol(trajectories=4, epochs=2, judge_epochs=1)
+TINY = lie_gan.Protocol(trajectories=4, epochs=2, judge_epochs=1, wide_epochs=1)
 
 
 def test_runs_are_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,12 +19,12 @@ def test_runs_are_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     tasks = {task: lie_gan.measure(task, TINY, tmp_path) for task in lie_gan.TASKS}
     for found in tasks.values():
         (run,) = found["runs"]
-        assert len(run["curve"]) == 2
+        assert len(run["curve"]) in {1, 2}
         assert run["pairs"] == 4 * 49
         assert 0 <= run["curve"][-1]["cosine"] <= 1
         assert torch.tensor(run["algebra"]).shape == (8, 8)
         assert {"accuracy", "standard_error", "displacement"} == set(run["verdict"]) == set(found["rotation"])
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 9
     again = lie_gan.measure("two_body", TINY, tmp_path)
     assert again["runs"][0]["cpu_seconds"] == tasks["two_body"]["runs"][0]["cpu_seconds"]  # taken, not run again
     result = {
@@ -35,7 +35,7 @@ def test_runs_are_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "result": json.loads(json.dumps(result)),
     }  # fmt: skip
     lines = [line for line in lie_gan_page.lie_gan(table).splitlines() if line.startswith("| ")]
-    assert [line.split("|")[2].strip() for line in lines[1:]] == ["found, seed 1", "the rotation itself"] * 2
+    assert [line.split("|")[2].strip() for line in lines[1:]] == ["found, seed 1", "the rotation itself"] * 3
     assert f"{tasks['two_body']['runs'][0]['curve'][-1]['cosine']:.4f}" in lines[1]
     assert "no results" in lie_gan_page.lie_gan(None)
     lie_gan_page.plot(result, tmp_path / "figure.png")

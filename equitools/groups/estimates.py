@@ -74,7 +74,7 @@ class InvarianceEstimate(NamedTuple):
     """How far a function is from being invariant (or equivariant).
 
     Attributes:
-        error: Root of the mean over elements of |f(g x) − g f(x)|², over the root of the mean of |f(x)|².
+        error: Root mean square of f(g x) − g f(x) over elements and batch, over that of f(x).
         standard_error: Of ``error``, from the spread between elements.
         worst: The largest value of the same for one element.
         samples: Number of elements.

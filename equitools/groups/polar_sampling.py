@@ -93,10 +93,10 @@ def sample_polar(
     The mean of weight · f(g) estimates
 
     * ``"normal"`` (X normal, on the whole group): ∫ f dμ. The weight grows like the inverse of the normal density, so
-      that the estimate has a finite variance only where f falls off faster than its square root: for example where f
-      vanishes outside a bounded set. A larger ``spread`` reaches farther.
+      that the estimate has a finite variance only where f, times the density of μ, falls off faster than the root of
+      that: for example where f vanishes outside a bounded set. A larger ``spread`` reaches farther.
     * ``"ball"`` (X uniform where its Frobenius norm is at most ``spread``): ∫_R f dμ over the region
-      R = {|log p| ≤ spread}, p the positive factor. Weights are bounded, and R has a finite measure: the weighted
+      R where norm(log p) ≤ spread, p the positive factor. Weights are bounded, and R has a finite measure: the weighted
       *mean* of f (`weighted_mean` with ``normalise=True``) is its Haar mean on R. R is mapped to itself by rotations
       from either side, not by other elements: no bounded set is.
 

@@ -35,8 +35,8 @@ class FoundSymmetry(NamedTuple):
         algebra: ``[c, d, d]`` float64; scale and sign of each matrix mean nothing.
         discriminator_loss: Mean of the last epoch. ln 2 ≈ 0.69 is that of guessing: the moved pairs cannot be told from
             the real ones. Well below, the data do *not* have the symmetry (or the training is not over).
-        displacement: Mean of |g x − x| / |x| in the last epoch. Near 0, the identity was found, which is in every
-            group: no symmetry.
+        displacement: Mean distance from x to g x, relative to the norm of x, in the last epoch. Near 0, the identity
+            was found, which is in every group: no symmetry.
         history: For each epoch: ``discriminator_loss``, ``generator_loss``, ``penalty``, ``overlap``, ``displacement``
             and ``algebra``.
     """
@@ -255,7 +255,7 @@ class Verdict(NamedTuple):
     Attributes:
         accuracy: Share of right answers; ½ is guessing.
         standard_error: Of the accuracy.
-        displacement: Mean of |g x − x| / |x|. Near 0 nothing was tested.
+        displacement: Mean distance from x to g x, relative to the norm of x. Near 0 nothing was tested.
     """
 
     accuracy: float

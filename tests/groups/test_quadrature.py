@@ -133,8 +133,8 @@ def test_wrong_input() -> None:
         sphere_quadrature(12, "lebedev")
     with pytest.raises(ConfigError, match="take 'gauss'"):
         sphere_quadrature(12, "design")
-    with pytest.raises(UnknownNameError, match="Did you mean 'design'"):
-        sphere_quadrature(3, "desing")
+    with pytest.raises(UnknownNameError, match="Did you mean 'lebedev'"):
+        sphere_quadrature(3, "lebedef")
     with pytest.raises(ConfigError, match="frequency"):
         icosahedral_grid(0)
     with pytest.raises(ConfigError, match="d = 2 and 3"):
