@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
-from benchmarks.products import crossover_page, many_body_page
+from benchmarks.products import crossover_page, diagrams_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, frames_page, lorentz_page, nbody_page
@@ -35,6 +35,8 @@ PARTS = {
     "gaunt_errors": (crossover_page.errors, "gaunt_crossover"),
     "gaunt_pole": (crossover_page.pole, "gaunt_crossover"),
     "many_body": (many_body_page.many_body, "many_body"),
+    "diagrams": (diagrams_page.figures, "diagrams"),
+    "diagram_exponents": (diagrams_page.exponents, "diagrams"),
     "lorentz": (lorentz_page.lorentz, "lorentz"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "frames": (frames_page.frames, "frames"),
