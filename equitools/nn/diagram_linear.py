@@ -97,8 +97,8 @@ class DiagramLinear(torch.nn.Module):
         self.bias_space = DiagramSpace(self.space.group, n, 0, l, basis)
         constant = bias and self.bias_space.size > 0
         self.bias = torch.nn.Parameter(torch.zeros(self.bias_space.size, out_channels)) if constant else None
-        self._scales = tuple(_scales(self.space) / math.sqrt(in_channels))
-        self._bias_scales = tuple(_scales(self.bias_space)) if constant else ()
+        self._scales = tuple((_scales(self.space) / math.sqrt(in_channels)).tolist())
+        self._bias_scales = tuple(_scales(self.bias_space).tolist()) if constant else ()
 
     @full_precision
     def forward(self, x: Tensor) -> Tensor:
