@@ -153,6 +153,10 @@ def main() -> None:
         return
     lengths, figure, seconds = ((2, 4), 4, 0.01) if arguments.quick else (LENGTHS, FIGURE, 1.0)
     load = os.getloadavg()[0]
+    # glibc gives memory back after each call, and takes it anew, until something large has been freed once, as in any
+    # training: without this, the first rows would have the time of page faults in them, and the last ones not.
+    freed = torch.empty(30 * 2**20, dtype=torch.uint8)
+    del freed
     rows, curves = [], []
     for group in GROUPS:
         for threads in (1, 2):
