@@ -9,6 +9,8 @@ from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
+from equitools.ops.grid_actions import act_on_grid, grid_index
+from equitools.ops.kernel_orbits import group_kernel, group_kernel_index, lifting_kernel, lifting_kernel_index
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.point_sets import (
@@ -37,6 +39,7 @@ __all__ = [
     "ExaminedAxes",
     "SymmetricContractionPlan",
     "TensorProductPlan",
+    "act_on_grid",
     "active_backend",
     "ball_query",
     "bessel_basis",
@@ -55,9 +58,14 @@ __all__ = [
     "gaunt_power_variance",
     "gaunt_powers",
     "gaunt_tensor_product",
+    "grid_index",
+    "group_kernel",
+    "group_kernel_index",
     "interpolate_points",
     "k_nearest",
     "lexicographic_order",
+    "lifting_kernel",
+    "lifting_kernel_index",
     "matrix_product",
     "polynomial_envelope",
     "principal_axes",
