@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
+from equitools.groups import SO, E, MatrixGroup, O, Sp
 from equitools.groups.diagrams import GROUPS, diagram_matrix, hom_dimension, symplectic_form
 from equitools.nn import DiagramLinear
 from equitools.ops import DiagramSpace, diagram_linear
@@ -289,6 +290,17 @@ def test_names_of_groups() -> None:
             DiagramLinear(name, 3, 1, 1, 1, 1)
 
 
+@pytest.mark.parametrize("group", [O(3), SO(3), Sp(4)], ids=str)
+def test_groups_and_their_own_elements(group: MatrixGroup) -> None:
+    """The matrix groups of the library, with what they draw."""
+    module = DiagramLinear(group, group.n, 2, 2, 2, 3).double()
+    g = group.sample((), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    x = draw(4, 2, group.n, group.n)
+    near(module(act(g, x, 2)), act(g, module(x), 2), 1e-10)
+    with pytest.raises(UnknownNameError, match=r"group 'E'"):
+        DiagramLinear(E(3), 3, 1, 1, 1, 1)
+
+
 def test_bad_input() -> None:
     with pytest.raises(UnknownNameError, match="basis 'orbit'"):
         DiagramLinear("S", 3, 1, 1, 1, 1, basis="orbit")
@@ -339,7 +351,7 @@ def test_kernels_of_the_plane_are_rotations() -> None:
 def test_sets_have_the_layer_of_deep_sets() -> None:
     """S_n from vectors to vectors: a multiple of the identity and one of the mean."""
     module = layer("S", 5, 1, 1, 1, 1, bias=False)
-    matrix = module.matrix()
+    matrix = module.matrix().detach()
     off = matrix[~torch.eye(5, dtype=torch.bool)]
     near(off, off[:1].expand(20), 1e-14)
     assert math.isclose(float(matrix.diagonal().std()), 0, abs_tol=1e-14)
