@@ -90,6 +90,7 @@ bench-kernels: setup
 	$(PY) benchmarks/gaunt_crossover.py
 	$(PY) benchmarks/gaunt.py
 	$(PY) benchmarks/many_body.py
+	$(PY) benchmarks/diagrams.py
 	$(PY) benchmarks/render.py
 
 bench-training: setup

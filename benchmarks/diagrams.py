@@ -5,6 +5,8 @@
 
 Writes `benchmarks/results/diagrams.json` and draws `docs/images/diagrams.png` and `docs/images/diagram_pictures.png`.
 
+"stacked" is a layer whose input and result stay in its own order of memory, as between the layers of a network.
+
 The layers map tensors with three axes of length n to such tensors, 16 channels to 16, a batch of 32. The dense product
 has its matrix assembled beforehand; the layer by factors starts from its weights. Both take turns, and of each the
 fastest run counts: what else the machine does can only add to a time.
@@ -70,7 +72,11 @@ def measure(group: str, n: int, dtype: torch.dtype, seconds: float, threads: int
     space = DiagramSpace(group, n, AXES, AXES)
     x, weight = tensors(space, dtype)
     out = diagram_linear(x, weight, space)
-    functions: dict[str, Callable[[], Any]] = {"factored": lambda: diagram_linear(x, weight, space)}
+    kept = x.flatten(2).permute(2, 1, 0).contiguous().permute(2, 1, 0).reshape(x.shape)
+    functions: dict[str, Callable[[], Any]] = {
+        "factored": lambda: diagram_linear(x, weight, space),
+        "stacked": lambda: diagram_linear(kept, weight, space, components_first=True),
+    }
     row: dict[str, Any] = {
         "group": group, "n": n, "threads": threads, "dtype": str(dtype).removeprefix("torch."),
         "diagrams": space.size, "operations": operations(space, CHANNELS, CHANNELS),
@@ -147,6 +153,10 @@ def main() -> None:
         return
     lengths, figure, seconds = ((2, 4), 4, 0.01) if arguments.quick else (LENGTHS, FIGURE, 1.0)
     load = os.getloadavg()[0]
+    # glibc gives memory back after each call, and takes it anew, until something large has been freed once, as in any
+    # training: without this, the first rows would have the time of page faults in them, and the last ones not.
+    freed = torch.empty(30 * 2**20, dtype=torch.uint8)
+    del freed
     rows, curves = [], []
     for group in GROUPS:
         for threads in (1, 2):

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
 from benchmarks.lie import decompositions_page
-from benchmarks.products import crossover_page, many_body_page
+from benchmarks.products import crossover_page, diagrams_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from benchmarks.soft_symmetry import per_page
@@ -46,6 +46,8 @@ PARTS = {
     "gaunt_errors": (crossover_page.errors, "gaunt_crossover"),
     "gaunt_pole": (crossover_page.pole, "gaunt_crossover"),
     "many_body": (many_body_page.many_body, "many_body"),
+    "diagrams": (diagrams_page.figures, "diagrams"),
+    "diagram_exponents": (diagrams_page.exponents, "diagrams"),
     "lorentz": (lorentz_page.lorentz, "lorentz"),
     "per_inertia": (per_page.per_inertia, "per_inertia"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),

@@ -57,6 +57,14 @@ def test_tetris_tells_what_it_told(tmp_path):
     assert float(out.split("differ by ")[1].split()[0]) < 1e-5  # the chiral pair, however short the training
 
 
+def test_diagram_layers_do_not_see_the_order(tmp_path):
+    out = run(EXAMPLES / "diagram_layers.py", "--steps", 2, cwd=tmp_path)
+    assert float(out.split("it differs by ")[1].split()[0]) < 1e-4  # however short the training
+    rotations, reflections = out.splitlines()[1:]
+    assert float(rotations.split("largest error ")[1]) < 1e-5 < 1 < float(reflections.split("largest error ")[1])
+    assert "no diagram" in reflections
+
+
 def test_symmetrize_compares(tmp_path):
     out = run(EXAMPLES / "symmetrize.py", cwd=tmp_path)
     rows = {line[:24].strip(): line[24:].split() for line in out.splitlines() if "e-0" in line or "e+0" in line}

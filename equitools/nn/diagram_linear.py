@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, UnknownNameError, nearest
+from equitools.groups import MatrixGroup
 from equitools.groups.diagrams import GROUPS, Diagram
 from equitools.ops.constants import numbers
 from equitools.ops.diagram_tables import DiagramSpace, diagrams_of, entry_number, norms, predicted_entries
@@ -38,7 +39,8 @@ class DiagramLinear(torch.nn.Module):
 
     Args:
         group: ``"S"`` or ``"A"`` (permutations of the n indices, or even ones only), ``"O"``, ``"SO"``, ``"Sp"``;
-            ``"S_n"``, ``"O(n)"`` and the like are understood, with the number of n too.
+            ``"S_n"``, ``"O(n)"`` and the like are understood, with the number of n too, and so are the groups O, SO and
+            Sp of `equitools.groups`.
         n: Length of each axis.
         k: Number of axes of the input.
         l: Number of axes of the output.
@@ -70,7 +72,7 @@ class DiagramLinear(torch.nn.Module):
 
     def __init__(
         self,
-        group: str,
+        group: str | MatrixGroup,
         n: int,
         k: int,
         l: int,
@@ -83,7 +85,7 @@ class DiagramLinear(torch.nn.Module):
         max_bytes: int | None = None,
     ) -> None:
         super().__init__()
-        self.space = DiagramSpace(_letter(group, n), n, k, l, basis)
+        self.space = DiagramSpace(_letter(group if isinstance(group, str) else group.name, n), n, k, l, basis)
         self.in_channels, self.out_channels, self.method = in_channels, out_channels, method
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -97,8 +99,8 @@ class DiagramLinear(torch.nn.Module):
         self.bias_space = DiagramSpace(self.space.group, n, 0, l, basis)
         constant = bias and self.bias_space.size > 0
         self.bias = torch.nn.Parameter(torch.zeros(self.bias_space.size, out_channels)) if constant else None
-        self._scales = tuple(_scales(self.space) / math.sqrt(in_channels))
-        self._bias_scales = tuple(_scales(self.bias_space)) if constant else ()
+        self._scales = tuple((_scales(self.space) / math.sqrt(in_channels)).tolist())
+        self._bias_scales = tuple(_scales(self.bias_space).tolist()) if constant else ()
 
     @full_precision
     def forward(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +28,14 @@ from equitools.groups.diagrams.algebra import permutation_sign
 from equitools.groups.diagrams.factorisation import FactoredDiagram, factor_diagram
 from equitools.groups.diagrams.matrices import diagram_entries
 from equitools.groups.diagrams.young import symmetry_components, young_orthogonal
+from equitools.ops.tracing import constant_when_traced
 
 __all__ = [
     "BASES",
     "Block",
     "DiagramSpace",
     "Layout",
+    "block_sizes",
     "dense_tables",
     "diagrams_of",
     "entry_number",
@@ -70,17 +73,21 @@ class DiagramSpace:
     k: int
     l: int
     basis: str = "spanning"
+    #: Number of diagrams.
+    size: int = dataclasses.field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        number_of_diagrams(self.group, self.n, self.k, self.l)
+        number = number_of_diagrams(self.group, self.n, self.k, self.l)
         if self.basis not in BASES:
             raise UnknownNameError(f"There is no basis {self.basis!r} of diagrams. {nearest(str(self.basis), BASES)}")
+        if self.basis == "independent":
+            number = hom_dimension(self.group, self.n, self.k, self.l)
+        object.__setattr__(self, "size", number)
 
     @property
-    def size(self) -> int:
-        """Number of diagrams."""
-        count = number_of_diagrams if self.basis == "spanning" else hom_dimension
-        return count(self.group, self.n, self.k, self.l)
+    def key(self) -> tuple[str, int, int, int, str]:
+        """What makes it, as a tuple: a compiler takes it for a constant."""
+        return self.group, self.n, self.k, self.l, self.basis
 
     @property
     def symplectic(self) -> bool:
@@ -295,6 +302,17 @@ def layout(space: DiagramSpace) -> Layout:
     return _made(space)[0]
 
 
+@constant_when_traced
+def block_sizes(key: tuple[str, int, int, int, str]) -> tuple[tuple[int, ...], ...]:
+    """Return of each block what `Block` holds, in its order, and last the number of rows to expand.
+
+    Args:
+        key: That of a `DiagramSpace`.
+    """
+    made = layout(DiagramSpace(*key))
+    return (*map(dataclasses.astuple, made.blocks), (made.rows_out,))
+
+
 def operations(space: DiagramSpace, in_channels: int = 1, out_channels: int = 1) -> dict[str, int]:
     """Return how many multiplications (each with an addition) a layer takes for one input, counted from its tables.
 
@@ -323,12 +341,13 @@ def _bags(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, number: int
     return starts, columns[order].astype(np.int64), values[order]
 
 
-def tables(space: DiagramSpace) -> tuple[np.ndarray, ...]:
+def tables(*key: Any) -> tuple[np.ndarray, ...]:
     """Return six tables of three arrays: contraction, mixing and expansion, each followed by its transpose.
 
     Args:
-        space: Which maps.
+        key: That of a `DiagramSpace`.
     """
+    space = DiagramSpace(*key)
     made, (contraction, mixing, expansion) = _made(space)
     weights = sum(block.inputs * block.outputs for block in made.blocks)
     found: list[np.ndarray] = []
@@ -341,12 +360,13 @@ def tables(space: DiagramSpace) -> tuple[np.ndarray, ...]:
     return tuple(found)
 
 
-def dense_tables(space: DiagramSpace) -> tuple[np.ndarray, ...]:
+def dense_tables(*key: Any) -> tuple[np.ndarray, ...]:
     """Return the diagrams' matrices as a table from diagrams to entries (output, input), and its transpose.
 
     Args:
-        space: Which maps.
+        key: That of a `DiagramSpace`.
     """
+    space = DiagramSpace(*key)
     width = space.n**space.k
     parts = []
     for number, diagram in enumerate(diagrams_of(space)):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.ops.constants import constants
-from equitools.ops.diagram_tables import DiagramSpace, layout
+from equitools.ops.diagram_tables import Block, DiagramSpace, block_sizes
 from equitools.ops.precision import full_precision
-from equitools.ops.sparse_rows import sparse_rows
+from equitools.ops.sparse_rows import recorded, sparse_rows
 from equitools.ops.tracing import tracing
 
 __all__ = ["check_tensors", "diagram_linear", "diagram_weight_matrix"]
@@ -53,10 +53,10 @@ def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace, *, components
     c_out, c_in = weight.shape[1:]
     lead = x.shape[: x.ndim - space.k - 1]
     size_in, batch = space.n**space.k, math.prod(lead)
-    found = constants("diagram_tables", "tables", (space,), x.dtype, x.device)
+    found = constants("diagram_tables", "tables", space.key, x.dtype, x.device)
     mixed = sparse_rows(weight.reshape(len(weight), c_out * c_in), found[6:9], found[9:12])
-    matrices = []
-    for block in layout(space).blocks:
+    matrices, blocks = [], [Block(*sizes) for sizes in block_sizes(space.key)[:-1]]
+    for block in blocks:
         matrix = mixed[block.start_weight : block.start_weight + block.inputs * block.outputs]
         matrix = matrix.reshape(block.outputs, block.inputs, c_out, c_in).transpose(1, 2)
         matrices.append(matrix.reshape(block.outputs * c_out, block.inputs * c_in))
@@ -89,13 +89,22 @@ def _contract_mix_expand(
     """Map ``[n**k, C_in, B]`` to ``[n**l, C_out, B]``: all sums of components are sums of long rows."""
     size, c_in, batch = x.shape
     contracted = sparse_rows(x.reshape(size, c_in * batch), contraction[:3], contraction[3:])
-    parts = []
-    for block, matrix in zip(layout(space).blocks, matrices, strict=True):
+    *blocks, (rows_out,) = block_sizes(space.key)
+    parts, between = [], None
+    if not tracing() and not recorded(contracted, *matrices):
+        between = contracted.new_empty(rows_out, c_out * batch)
+    for block, matrix in zip([Block(*sizes) for sizes in blocks], matrices, strict=True):
         part = contracted[block.start_in : block.start_in + block.components * block.inputs]
-        part = torch.matmul(matrix, part.reshape(block.components, block.inputs * c_in, batch))
-        parts.append(part.reshape(block.components * block.outputs, c_out * batch))
-    # without any diagram: no rows, but of the input's graph, so that its derivative is zero
-    between = torch.cat(parts) if parts else contracted.reshape(0, c_out * batch)
+        part = part.reshape(block.components, block.inputs * c_in, batch)
+        if between is None:
+            part = torch.matmul(matrix, part)
+            parts.append(part.reshape(block.components * block.outputs, c_out * batch))
+        else:
+            out = between[block.start_out : block.start_out + block.components * block.outputs]
+            torch.matmul(matrix, part, out=out.view(block.components, block.outputs * c_out, batch))
+    if between is None:
+        # without any diagram: no rows, but of the input's graph, so that its derivative is zero
+        between = torch.cat(parts) if parts else contracted.reshape(0, c_out * batch)
     return sparse_rows(between, expansion[:3], expansion[3:]).reshape(space.n**space.l, c_out, batch)
 
 
@@ -107,7 +116,7 @@ def diagram_weight_matrix(weight: Tensor, space: DiagramSpace) -> Tensor:
         weight: ``[D, C_out, C_in]``.
         space: The group, n, k, l, and which diagrams.
     """
-    found = constants("diagram_tables", "dense_tables", (space,), weight.dtype, weight.device)
+    found = constants("diagram_tables", "dense_tables", space.key, weight.dtype, weight.device)
     c_out, c_in = weight.shape[1:]
     size_in, size_out = space.n**space.k, space.n**space.l
     entries = sparse_rows(weight.reshape(len(weight), c_out * c_in), found[:3], found[3:])

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equitools.ops.tracing import mode_active
+from equitools.ops.tracing import mode_active, tracing
 
-__all__ = ["sparse_rows"]
+__all__ = ["recorded", "sparse_rows"]
 
 _noticed: list[bool] = []
 
@@ -29,7 +29,30 @@ def sparse_rows(x: Tensor, table: tuple[Tensor, ...], turned: tuple[Tensor, ...]
     Properties:
         linearity: every derivative is a product with the matrix or its transpose.
     """
+    if tracing():  # a compiler takes no operation with forward derivatives of its own
+        starts, columns, values = table
+        return torch.nn.functional.embedding_bag(
+            columns, x, starts, mode="sum", per_sample_weights=values, include_last_offset=True
+        )
+    if not recorded(x):
+        return _SparseRows.forward(x, *table)
     return _SparseRows.apply(x, *table, *turned)
+
+
+def recorded(*tensors: Tensor) -> bool:
+    """Return whether anything looks on that must see operations as they are: derivatives, transforms, tracers.
+
+    Where nothing does, results can be written into memory that is there.
+
+    Args:
+        tensors: What is computed with.
+    """
+    transforms = getattr(torch._C, "_are_functorch_transforms_active", None)  # private: without it, be careful
+    if transforms is None or transforms() or mode_active():
+        return True
+    if getattr(torch.autograd.forward_ad, "_current_level", 0) >= 0:
+        return True
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _compressed(starts: Tensor, columns: Tensor, values: Tensor, number: int) -> Tensor:

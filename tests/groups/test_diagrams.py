@@ -156,21 +156,32 @@ def test_equivariance(group: str, n: int, k: int, l: int) -> None:
             assert float((above @ found - found @ below).abs().max()) < 1e-10 * float(above.norm() * below.norm())
 
 
-@pytest.mark.parametrize(("group", "n", "k", "l"), CASES)
-def test_dimension_of_null_space(group: str, n: int, k: int, l: int) -> None:
-    """The maps that commute with random elements, by singular values: as many as said, and spanned by diagrams."""
-    if n ** (k + l) > 260:
-        return
+def null_space(group: str, n: int, k: int, l: int) -> Tensor:
+    """The maps that commute with random elements, by singular values, as rows."""
     rows = []
     for g in elements(group, n):
         inverse = torch.linalg.inv(g)
         rows.append(torch.kron(power(g, l), power(inverse, k).T.contiguous()) - torch.eye(n ** (k + l)).double())
     _, values, vectors = torch.linalg.svd(torch.cat(rows))
-    assert int((values < 1e-9).sum()) == hom_dimension(group, n, k, l)
-    null = vectors[values < 1e-9]
-    for diagram in spanning_set(group, n, k, l):
-        flat = matrix(diagram, n, group).flatten()
-        assert float((flat - null.T @ (null @ flat)).abs().max()) < 1e-9
+    return vectors[values < 1e-9]
+
+
+SMALL = [(group, n, k, l) for group, n, k, l in CASES if n ** (k + l) <= 130]
+
+
+@pytest.mark.parametrize(("group", "n", "k", "l"), SMALL)
+def test_dimension_of_null_space(group: str, n: int, k: int, l: int) -> None:
+    assert len(null_space(group, n, k, l)) == hom_dimension(group, n, k, l)
+
+
+@pytest.mark.parametrize(("group", "n", "k", "l"), [case for case in SMALL if case[1] > 1])
+def test_spanning(group: str, n: int, k: int, l: int) -> None:
+    """The diagrams and the null space have the same span."""
+    null = null_space(group, n, k, l)
+    flat = [matrix(diagram, n, group).flatten() for diagram in spanning_set(group, n, k, l)]
+    every = torch.stack(flat) if flat else torch.zeros(0, n ** (k + l), dtype=torch.float64)
+    assert float((every - every @ null.T @ null).norm()) < 1e-9 * max(1.0, float(every.norm()))
+    assert (int(torch.linalg.matrix_rank(every)) if flat else 0) == len(null)
 
 
 @pytest.mark.parametrize("group", ["S", "A"])
@@ -293,40 +304,64 @@ def test_factors_make_the_diagram(group: str, k: int, l: int) -> None:
 
 
 @pytest.mark.parametrize("q", range(5))
-def test_young_orthogonal_form(q: int) -> None:
-    """Homomorphism and orthogonality; squares of dimensions sum to the group's order."""
-    total = 0
-    for shape in [s for s, _, _ in symmetry_components(q, max(q, 1))]:
+def test_homomorphism(q: int) -> None:
+    for shape, _, _ in symmetry_components(q, max(q, 1)):
         matrices = young_orthogonal(shape)
-        size = next(iter(matrices.values())).shape[0]
-        total += size**2
         for s, t in itertools.product(matrices, repeat=2):
             product = tuple(s[t[j]] for j in range(q))
             np.testing.assert_allclose(matrices[product], matrices[s] @ matrices[t], atol=1e-12)
-        norm = sum(m**2 for m in matrices.values())
-        np.testing.assert_allclose(norm, math.factorial(q) / size, atol=1e-12)
-    assert total == math.factorial(q)
+
+
+@pytest.mark.parametrize("q", range(5))
+def test_orthogonality(q: int) -> None:
+    """Matrix elements of all irreps are orthogonal functions on the group, and as many as it has elements."""
+    functions = []
+    for shape, _, _ in symmetry_components(q, max(q, 1)):
+        matrices = young_orthogonal(shape)
+        stacked = np.stack([matrices[s] for s in itertools.permutations(range(q))])
+        size = stacked.shape[1]
+        np.testing.assert_allclose(stacked @ stacked.transpose(0, 2, 1) - np.eye(size), 0, atol=1e-12)
+        functions.append(math.sqrt(size / math.factorial(q)) * stacked.reshape(len(stacked), -1))
+    whole = np.concatenate(functions, 1)
+    assert whole.shape == (math.factorial(q),) * 2
+    np.testing.assert_allclose(whole.T @ whole, np.eye(len(whole)), atol=1e-12)
+
+
+def bases(q: int, n: int, distinct: bool = False) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    """The basis of each irrep as a matrix."""
+    found = []
+    for shape, times, (row, column, value) in symmetry_components(q, n, distinct):
+        size = next(iter(young_orthogonal(shape).values())).shape[0]
+        basis = np.zeros((times * size, n**q))
+        basis[row, column] = value
+        found.append((shape, basis))
+    return found
 
 
 @pytest.mark.parametrize("q", range(4))
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_tensors_sorted_by_symmetry(q: int, n: int) -> None:
-    rng, rows = np.random.default_rng(0), []
-    z = np.array(rng.normal(size=(n,) * q))
-    for shape, times, (row, column, value) in symmetry_components(q, n):
-        matrices = young_orthogonal(shape)
-        size = next(iter(matrices.values())).shape[0]
-        basis = np.zeros((times * size, n**q))
-        basis[row, column] = value
-        rows.append(basis)
-        for s, representing in matrices.items():
+def test_orthonormality(q: int, n: int) -> None:
+    whole = np.concatenate([basis for _, basis in bases(q, n)])
+    assert whole.shape == (n**q, n**q)
+    np.testing.assert_allclose(whole @ whole.T, np.eye(n**q), atol=1e-12)
+    part = np.concatenate([np.zeros((0, n**q)), *(basis for _, basis in bases(q, n, distinct=True))])
+    assert len(part) == math.perm(n, q)
+    kept = [len(set(index)) == q for index in itertools.product(range(n), repeat=q)]
+    np.testing.assert_allclose(part.T @ part, np.diag(np.array(kept, dtype=float)), atol=1e-12)
+
+
+@pytest.mark.parametrize("q", range(4))
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_components_transform_by_the_irreps(q: int, n: int) -> None:
+    """The equivariance of `symmetry_components`."""
+    z = np.array(np.random.default_rng(0).normal(size=(n,) * q))
+    for shape, basis in bases(q, n):
+        for s, representing in young_orthogonal(shape).items():
             moved = np.empty_like(z)
             for index in itertools.product(range(n), repeat=q):
                 moved[index] = z[tuple(index[s[j]] for j in range(q))]
-            found = (basis @ moved.ravel()).reshape(times, size)
-            np.testing.assert_allclose(found, (basis @ z.ravel()).reshape(times, size) @ representing.T, atol=1e-12)
-    whole = np.concatenate(rows)
-    np.testing.assert_allclose(whole @ whole.T, np.eye(n**q), atol=1e-12)
+            found, before = ((basis @ t.ravel()).reshape(-1, len(representing)) for t in (moved, z))
+            np.testing.assert_allclose(found, before @ representing.T, atol=1e-12)
 
 
 def test_bad_input() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
+from equitools.groups import SO, E, MatrixGroup, O, Sp
 from equitools.groups.diagrams import GROUPS, diagram_matrix, hom_dimension, symplectic_form
 from equitools.nn import DiagramLinear
 from equitools.ops import DiagramSpace, diagram_linear
@@ -111,7 +112,7 @@ def test_equivariance_under_improper_elements(group: str) -> None:
 def test_improper_elements_break_what_has_a_head(group: str, n: int, k: int, l: int) -> None:
     """Jellyfish change their sign under an odd permutation, and (l+k)∖n diagrams under a reflection; others do not."""
     module, g, x = layer(group, n, k, l, bias=False), element(group, n, improper=True), draw(3, 2, *(n,) * k)
-    change = (module(act(g, x, k)) - act(g, module(x), l)).abs().max()
+    change = (module(act(g, x, k)) - act(g, module(x), l)).detach().abs().max()
     assert float(change) > 1e-2 * float(module(x).detach().abs().max())
     headed = torch.tensor([diagram.legs > 0 for diagram in module.diagrams])
     assert headed.any()
@@ -182,6 +183,20 @@ def test_forward_derivatives_and_vmap() -> None:
     near(torch.vmap(lambda y: diagram_linear(y, weight, space))(x), diagram_linear(x, weight, space), 1e-12)
     near(torch.vmap(lambda w: diagram_linear(x, w, space))(torch.stack([weight, 2 * weight]))[1],
          2 * diagram_linear(x, weight, space), 1e-12)  # fmt: skip
+
+
+def test_the_same_where_nothing_is_recorded() -> None:
+    """Without derivatives results are written into memory that is there; dual numbers are recorded in no_grad, too."""
+    space = DiagramSpace("S", 3, 2, 2)
+    x, weight, tangent = draw(4, 2, 3, 3), draw(15, 3, 2), draw(4, 2, 3, 3, seed=2)
+    exact = diagram_linear(x.clone().requires_grad_(), weight, space)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            assert torch.equal(diagram_linear(x, weight, space), exact)
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, tangent)
+        found = torch.autograd.forward_ad.unpack_dual(diagram_linear(dual, weight, space)).tangent
+    near(found, diagram_linear(tangent, weight, space), 1e-12)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -275,6 +290,17 @@ def test_names_of_groups() -> None:
             DiagramLinear(name, 3, 1, 1, 1, 1)
 
 
+@pytest.mark.parametrize("group", [O(3), SO(3), Sp(4)], ids=str)
+def test_groups_and_their_own_elements(group: MatrixGroup) -> None:
+    """The matrix groups of the library, with what they draw."""
+    module = DiagramLinear(group, group.n, 2, 2, 2, 3).double()
+    g = group.sample((), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    x = draw(4, 2, group.n, group.n)
+    near(module(act(g, x, 2)), act(g, module(x), 2), 1e-10)
+    with pytest.raises(UnknownNameError, match=r"group 'E'"):
+        DiagramLinear(E(3), 3, 1, 1, 1, 1)
+
+
 def test_bad_input() -> None:
     with pytest.raises(UnknownNameError, match="basis 'orbit'"):
         DiagramLinear("S", 3, 1, 1, 1, 1, basis="orbit")
@@ -316,15 +342,27 @@ def test_autocast_does_not_round() -> None:
 def test_kernels_of_the_plane_are_rotations() -> None:
     """SO(2) from vectors to vectors: exactly the multiples of rotations."""
     module = layer("SO", 2, 1, 1, 1, 1, bias=False)
-    a, b = module.matrix()[0]
-    near(module.matrix(), torch.stack([torch.stack([a, b]), torch.stack([-b, a])]), 1e-14)
+    matrix = module.matrix().detach()
+    a, b = matrix[0]
+    near(matrix, torch.stack([torch.stack([a, b]), torch.stack([-b, a])]), 1e-14)
     assert abs(float(b)) > 1e-3
 
 
 def test_sets_have_the_layer_of_deep_sets() -> None:
     """S_n from vectors to vectors: a multiple of the identity and one of the mean."""
     module = layer("S", 5, 1, 1, 1, 1, bias=False)
-    matrix = module.matrix()
+    matrix = module.matrix().detach()
     off = matrix[~torch.eye(5, dtype=torch.bool)]
     near(off, off[:1].expand(20), 1e-14)
     assert math.isclose(float(matrix.diagonal().std()), 0, abs_tol=1e-14)
+
+
+@pytest.mark.parametrize("method", ["factored", "dense"])
+def test_compiled(method: str) -> None:
+    """In one graph, with the same results and derivatives."""
+    module, x = layer("SO", 3, 2, 1, method=method), draw(5, 2, 3, 3).requires_grad_()
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    near(compiled(x), module(x), 1e-13)
+    exact, found = (torch.autograd.grad(f(x).square().sum(), (x, *module.parameters())) for f in (module, compiled))
+    for a, b in zip(found, exact, strict=True):
+        near(a, b, 1e-12)

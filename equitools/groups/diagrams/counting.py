@@ -42,8 +42,8 @@ def check_sizes(group: str, n: int, k: int, l: int) -> None:
         raise UnknownNameError(f"Diagrams do not know the group {group!r}. {nearest(str(group), GROUPS)}")
     sizes = {"n": n, "k": k, "l": l}
     for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < (name == "n"):
-            least = int(name == "n")
+        least = 1 if name == "n" else 0
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ConfigError(f"{name} must be an integer of {least} or more, given {value!r}.")
     if group == "Sp" and n % 2:
         raise ConfigError(f"Sp(n) acts on an even number of dimensions, given n = {n}.")

@@ -86,7 +86,7 @@ def symmetry_components(
 
     Properties:
         orthonormality: the rows of all irreps are an orthonormal basis (of the tuples without repetition).
-        equivariance: as said.
+        components_transform_by_the_irreps: as said.
     """
     found = []
     for shape in integer_partitions(q):
