@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._results import IMAGES, ROOT, command, save
 from benchmarks.soft_symmetry.per_page import plot
 from equitools._atomic import write_text
-from equitools.data.inertia import BrokenInertia, broken_inertia
+from equitools.data.inertia import BrokenInertia, broken_inertia, inertia_tensor
 from equitools.groups.generators import Generators, generators_of
 from equitools.groups.representations import Rep, scalar, vector
 from equitools.nn.emlp import EMLP, EquivariantLinear, gated, uniform_rep
@@ -197,7 +197,6 @@ def choose(row: str, protocol: Protocol, folder: Path) -> tuple[float, float]:
 
 def truth(protocol: Protocol) -> dict[str, float]:
     """Return by how much the target itself breaks each group."""
-    from equitools.data.inertia import inertia_tensor
 
     def target(x: Tensor) -> Tensor:
         matrix = inertia_tensor(x[:, :5], x[:, 5:].unflatten(1, (5, 3)))
@@ -205,6 +204,17 @@ def truth(protocol: Protocol) -> dict[str, float]:
 
     inputs = broken_inertia(0, 0, 200, CHOICE_SEED).test.inputs
     return broken_by(target, inputs, protocol)
+
+
+def floor(seed: int, protocol: Protocol) -> float:
+    """Return the test error below which no function that is equivariant to O(3) can come.
+
+    The nearest one, over inputs whose distribution O(3) does not change, is the mean of g⁻¹ f(g x) over all g; of
+    (I a) aᵀ that is I / 3.
+    """
+    part = broken_inertia(protocol.train, protocol.valid, protocol.test, seed, breaking=protocol.breaking).test
+    matrix = inertia_tensor(part.inputs[:, :5], part.inputs[:, 5:].unflatten(1, (5, 3)))
+    return float((part.target - (1 + protocol.breaking / 3) * matrix.flatten(1)).square().mean())
 
 
 def order(run: dict[str, Any]) -> bool:
@@ -237,6 +247,7 @@ def main() -> None:
         "true": TRUE,
         "seeds": list(SEEDS),
         "truth": truth(protocol),
+        "floor": [floor(seed, protocol) for seed in SEEDS],
         "rows": rows,
         "right_order": [order(run) for run in rows["per"]["runs"]] if "per" in rows else [],
     }

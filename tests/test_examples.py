@@ -88,7 +88,7 @@ def test_a_classifier_of_clouds_is_adapted(tmp_path, kind):
 
 
 def test_soft_symmetry_finds_the_axis(tmp_path):
-    out = run(EXAMPLES / "soft_symmetry.py", "--epochs", 40, "--channels", 24, cwd=tmp_path)
+    out = run(EXAMPLES / "soft_symmetry.py", "--epochs", 40, "--channels", 48, cwd=tmp_path)
     weights = {line[:12].strip(): float(line.split()[-1]) for line in out.splitlines() if line.startswith("O(")}
     assert weights["O(2) in xy"] == 1.0  # the largest stays what it was
     assert min(weights, key=weights.get) == "O(3)"

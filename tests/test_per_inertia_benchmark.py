@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import per_inertia
 from benchmarks.soft_symmetry import per_page
+from equitools.groups import random_orthogonal
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,19 @@ def test_the_target_breaks_what_it_should() -> None:
     assert min(value for name, value in truth.items() if name != per_inertia.TRUE) > 0.01
 
 
+def test_the_floor_is_what_an_average_over_the_group_leaves() -> None:
+    """f(x) = (I a) aᵀ and its equivariant part I / 3, by averaging over many elements."""
+    part = per_inertia.broken_inertia(4, 0, 0, 3).train
+    g = random_orthogonal((4000,), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    matrix = per_inertia.inertia_tensor(part.inputs[:, :5], part.inputs[:, 5:].unflatten(1, (5, 3)))
+    moved = torch.einsum("gij,njk,glk->gnil", g, matrix, g)
+    moved[..., :2] = 0  # (I a) aᵀ has the last column only
+    back = torch.einsum("gji,gnjk,gkl->nil", g, moved, g) / len(g)
+    assert float((back - matrix / 3).abs().max()) < 0.05 * float(matrix.abs().max())
+    protocol = dataclasses.replace(per_inertia.QUICK, breaking=0.0)
+    assert per_inertia.floor(1, protocol) < 1e-25
+
+
 def test_the_choice_is_by_validation(tmp_path: Path) -> None:
     protocol = dataclasses.replace(per_inertia.QUICK, tries=((3e-3, 0.0), (1e-9, 0.0)))
     assert per_inertia.choose("mlp", protocol, tmp_path) == (3e-3, 0.0)
@@ -57,6 +72,7 @@ def test_the_table_has_what_the_file_has(made: tuple[Path, dict], tmp_path: Path
     result = {
         "protocol": json.loads(json.dumps(dataclasses.asdict(per_inertia.QUICK))), "groups": list(per_inertia.GROUPS),
         "true": per_inertia.TRUE, "seeds": [1, 2], "truth": per_inertia.truth(per_inertia.QUICK), "rows": rows,
+        "floor": [per_inertia.floor(seed, per_inertia.QUICK) for seed in (1, 2)],
         "right_order": [per_inertia.order(run) for run in rows["per"]["runs"]],
     }  # fmt: skip
     table = {"processor": "a", "threads": 1, "versions": {"torch": "2", "equitools": "0"}, "date": "d", "command": "c",

@@ -53,7 +53,11 @@ def per_inertia(table: dict[str, Any] | None) -> str:
         )
     truth = " | ".join(number(result["truth"][g], 2) for g in groups)
     lines.append(f"| *the target itself* | | | | | {truth} |")
-    parts = ["\n".join(lines)]
+    parts = [
+        "\n".join(lines),
+        "No function that is equivariant to O(3) can have a test MSE below "
+        f"{_spread(result['floor'])}: the mean of the target over all rotations and reflections has that.",
+    ]
     if "per" in result["rows"]:
         runs = result["rows"]["per"]["runs"]
         levels = ["| seed | " + " | ".join(groups) + " | in the right order |", "|" + "---|" * (2 + len(groups))]

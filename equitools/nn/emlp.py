@@ -7,7 +7,7 @@ Arbitrary Matrix Groups, ICML 2021 (arXiv 2104.09459). The products are our own:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -22,6 +22,9 @@ __all__ = [
     "EMLP", "EquivariantBilinear", "EquivariantLinear", "GatedNonlinearity", "SoftEquivariantLinear", "gated",
     "uniform_rep",
 ]  # fmt: skip
+
+
+Activation = Callable[[Tensor], Tensor]
 
 
 def check_rep(what: str, x: Tensor, rep: Rep) -> None:
@@ -164,10 +167,10 @@ class GatedNonlinearity(torch.nn.Module):
     gate: Tensor
     plain: Tensor
 
-    def __init__(self, rep: Rep, activation: str = "silu") -> None:
+    def __init__(self, rep: Rep, activation: Activation = torch.nn.functional.silu) -> None:
         super().__init__()
         self.rep, self.rep_in = rep, gated(rep)
-        self.activation = getattr(torch.nn.functional, activation)
+        self.activation = activation
         where = torch.full((rep.dim,), -1)
         count = 0
         for block in rep.blocks:
@@ -337,7 +340,7 @@ class EMLP(torch.nn.Module):
         layers: int = 3,
         channels: int = 8,
         soft: bool = False,
-        activation: str = "silu",
+        activation: Activation = torch.nn.functional.silu,
     ) -> None:
         super().__init__()
         if isinstance(hidden, int):

@@ -177,8 +177,12 @@ def test_images() -> None:
         Rep.from_images("SO(3)", spin.images[0] * torch.tensor([1.0, 1.0, 2.0])[:, None, None])
     with pytest.raises(ShapeError, match="3 algebra"):
         Rep.from_images("SO(3)", spin.images[0][:2])
+    flip = Rep.from_irreps("2e").images[1]
+    near(Rep.from_images("O(3)", spin.images[0], flip).matrix(generators_of("O(3)").discrete), flip)
+    with pytest.raises(ConfigError, match="turn the algebra"):
+        Rep.from_images("O(3)", spin.images[0], -torch.eye(5)[None])
     with pytest.raises(ConfigError, match="by its generators only"):
-        Rep.from_images("O(3)", spin.images[0], [torch.eye(5)]).matrix(-torch.eye(3).double())
+        Rep.from_images("O(3)", spin.images[0], flip).matrix(-torch.eye(3).double())
     group = generators_of("D4")
     sign = torch.tensor([1.0] * 4 + [-1.0] * 4)[:, None, None]
     near(Rep.from_images("D4", None, sign).matrix(group.elements), sign.double())
