@@ -9,7 +9,7 @@ from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
-from equitools.ops.grid_actions import act_on_grid, grid_index
+from equitools.ops.grid_actions import grid_index, permute_pixels
 from equitools.ops.kernel_orbits import group_kernel, group_kernel_index, lifting_kernel, lifting_kernel_index
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
@@ -39,7 +39,6 @@ __all__ = [
     "ExaminedAxes",
     "SymmetricContractionPlan",
     "TensorProductPlan",
-    "act_on_grid",
     "active_backend",
     "ball_query",
     "bessel_basis",
@@ -67,6 +66,7 @@ __all__ = [
     "lifting_kernel",
     "lifting_kernel_index",
     "matrix_product",
+    "permute_pixels",
     "polynomial_envelope",
     "principal_axes",
     "radial_tensor_product_conv",
