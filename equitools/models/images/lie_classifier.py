@@ -44,6 +44,13 @@ def _head(width: int, hidden: int, classes: int, dropout: float) -> torch.nn.Seq
     )
 
 
+def _on_drawn_lattice(images: Tensor, period: int, axes: int) -> Tensor:
+    sides: list[int] = []
+    for before in torch.randint(period, (axes,)).tolist():
+        sides += [before, period - 1 - before]
+    return torch.nn.functional.pad(images, sides)
+
+
 class LieClassifier(torch.nn.Module):
     """A residual network over ℝⁿ⋊H: lifting, blocks of group convolutions, pooling over H and positions, a head.
 
@@ -61,6 +68,9 @@ class LieClassifier(torch.nn.Module):
         stem_kernel: Window of the lifting convolution, in pixels.
         stem_stride: Its stride.
         stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
+        drawn_lattice: In training, draw where the lattice of positions lies that strides and poolings leave: put 0 to
+            period − 1 more empty pixels before the image, and the rest of them behind it. Positions are elements of the
+            group too, and without this a network trained on centred images knows one place of the lattice only.
         stem_radius: Its radius, as of `equitools.nn.LiftingConv`.
         kernel: Window of the group convolutions.
         radius: Their radius.
@@ -73,7 +83,9 @@ class LieClassifier(torch.nn.Module):
         pool: ``"max"`` or ``"mean"``, over positions and samples (with the samples' weights).
         mask: Of the kernels.
         slope: Of soft masks.
-        hidden: Width of the sine networks.
+        stem_hidden: Width of the sine network of the lifting.
+        stem_layers: Its sines; with one, kernels are linear in all but frequencies and phases and are learned fast.
+        hidden: Width of the sine networks of the group convolutions, which have two sines.
         omega: Of the sine network of the lifting.
         conv_omega: Of those of the group convolutions.
         group_omega: How fast kernels vary along H.
@@ -105,6 +117,7 @@ class LieClassifier(torch.nn.Module):
         stem_kernel: int = 11,
         stem_stride: int = 2,
         stem_padding: int = 6,
+        drawn_lattice: bool = True,
         stem_radius: float | None = 4.4,
         kernel: int = 5,
         radius: float | None = 2.2,
@@ -117,9 +130,11 @@ class LieClassifier(torch.nn.Module):
         pool: str = "max",
         mask: str = "soft",
         slope: float = 8.0,
+        stem_hidden: int = 64,
+        stem_layers: int = 1,
         hidden: int = 32,
-        omega: float = 8.0,
-        conv_omega: float = 4.0,
+        omega: float = 10.0,
+        conv_omega: float = 8.0,
         group_omega: float | None = 1.0,
         head: int = 32,
         dropout: float = 0.2,
@@ -133,6 +148,7 @@ class LieClassifier(torch.nn.Module):
         chart = self.sampler.chart
         self.samples, self.eval_samples, self.evaluation = samples, eval_samples, evaluation
         self.pool, self.pools, self.pooling = pool, pools, pooling
+        self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         norm: Callable[[int], torch.nn.Module] = torch.nn.BatchNorm2d  # of channels; all else is made one plane
         self.stem = LiftingConv(
             chart,
@@ -144,8 +160,8 @@ class LieClassifier(torch.nn.Module):
             False,
             mask,
             slope,
-            hidden,
-            2,
+            stem_hidden,
+            stem_layers,
             omega,
             stem_stride,
         )
@@ -198,6 +214,8 @@ class LieClassifier(torch.nn.Module):
             ShapeError: The input does not fit.
         """
         samples = self.draw() if samples is None else samples
+        if self.training and self.drawn_lattice:
+            images = _on_drawn_lattice(images, self.period, self.sampler.chart.n)
         x = self._plane(self.stem_norm, self.stem(images, samples)).relu()
         x = self._pooled(x, 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -228,6 +246,7 @@ class ConvClassifier(torch.nn.Module):
         stem_kernel: Window of the first convolution.
         stem_stride: Its stride.
         stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
+        drawn_lattice: As of `LieClassifier`. There it is a sample of the group; here it is an augmentation.
         kernel: Window of the others.
         pool: ``"max"`` or ``"mean"``, over positions.
         head: Width of the hidden layer of the head.
@@ -249,6 +268,7 @@ class ConvClassifier(torch.nn.Module):
         stem_kernel: int = 11,
         stem_stride: int = 2,
         stem_padding: int = 6,
+        drawn_lattice: bool = False,
         kernel: int = 5,
         pool: str = "max",
         head: int = 32,
@@ -263,6 +283,7 @@ class ConvClassifier(torch.nn.Module):
             pooling,
         )
         self.pool, self.pools, self.pooling = pool, pools, pooling
+        self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, stem_stride, stem_padding, bias=False)
         self.stem_norm = torch.nn.BatchNorm2d(width)
         self.convs = torch.nn.ModuleList(
@@ -280,6 +301,8 @@ class ConvClassifier(torch.nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != self.stem.in_channels:
             raise ShapeError(f"Images [B, {self.stem.in_channels}, H, W] are needed, given {list(images.shape)}.")
+        if self.training and self.drawn_lattice:
+            images = _on_drawn_lattice(images, self.period, 2)
         x = self._pooled(self.stem_norm(self.stem(images)).relu(), 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = self._pooled(x + norm(conv(x)).relu(), k + 1)
