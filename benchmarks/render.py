@@ -19,7 +19,15 @@ from benchmarks._results import ROOT, load
 from benchmarks.products import crossover_page, many_body_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
-from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, frames_page, lorentz_page, nbody_page
+from benchmarks.symmetrized import (
+    adaptation_page,
+    affine_page,
+    continuity_page,
+    faenet_page,
+    frames_page,
+    lorentz_page,
+    nbody_page,
+)
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
@@ -45,6 +53,8 @@ PARTS = {
     "nbody": (nbody_page.page, "nbody"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
     "faenet_frames": (faenet_page.faenet_frames, "faenet_frames"),
+    "affine_digits": (affine_page.page, "affine_digits"),
+    "affine_digits_choice": (affine_page.choice, "affine_digits_choice"),
     "adaptation": (adaptation_page.page, "adaptation"),
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
 }
