@@ -95,6 +95,20 @@ def test_translations_of_what_has_an_empty_border_change_nothing(kind: str) -> N
         torch.testing.assert_close(net(moved), net(images), atol=1e-11, rtol=0)
 
 
+@pytest.mark.parametrize("network", [LieClassifier, ConvClassifier])
+def test_empty_pixels_in_evaluation(network: type[torch.nn.Module]) -> None:
+    nets = []
+    for eval_padding in (None, 10):
+        torch.manual_seed(3)
+        nets.append(network(width=3, stem_padding=6, eval_padding=eval_padding).double().eval())
+    images = torch.rand(2, 1, 20, 20, dtype=torch.float64)
+    padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
+    torch.testing.assert_close(nets[1](images), nets[0](padded))
+    assert float((nets[1](images) - nets[0](images)).detach().abs().max()) > 1e-6  # the border is full here
+    with pytest.raises(ConfigError, match="eval_padding"):
+        network(stem_padding=6, eval_padding=5)
+
+
 def test_three_dimensions() -> None:
     net = build(group="SO(3)", pools=1, blocks=1)
     assert net(torch.randn(2, 1, 10, 10, 10, dtype=torch.float64)).shape == (2, 3)
@@ -129,7 +143,14 @@ def test_wrong_configurations() -> None:
     for wrong in ({"classes": 0}, {"blocks": -1}, {"samples": 0}, {"dropout": 1.0}, {"spread": math.inf}):
         with pytest.raises(ConfigError):
             LieClassifier(**wrong)  # type: ignore[arg-type]
-    for wrong in ({"pool": "sum"}, {"evaluation": "none"}, {"group": "E(2)"}, {"estimator": "haar"}, {"mask": "x"}, {"pooling": "sum"}):
+    for wrong in (
+        {"pool": "sum"},
+        {"evaluation": "none"},
+        {"group": "E(2)"},
+        {"estimator": "haar"},
+        {"mask": "x"},
+        {"pooling": "sum"},
+    ):
         with pytest.raises(UnknownNameError):
             LieClassifier(**wrong)  # type: ignore[arg-type]
     for wrong in ({"width": 0}, {"head": True}, {"dropout": -0.1}):

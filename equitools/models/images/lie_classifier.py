@@ -44,6 +44,12 @@ def _head(width: int, hidden: int, classes: int, dropout: float) -> torch.nn.Seq
     )
 
 
+def _extra(padding: int, eval_padding: int | None) -> int:
+    if eval_padding is not None and eval_padding < padding:
+        raise ConfigError(f"eval_padding={eval_padding} is less than stem_padding={padding}.")
+    return 0 if eval_padding is None else eval_padding - padding
+
+
 def _on_drawn_lattice(images: Tensor, period: int, axes: int) -> Tensor:
     sides: list[int] = []
     for before in torch.randint(period, (axes,)).tolist():
@@ -68,6 +74,8 @@ class LieClassifier(torch.nn.Module):
         stem_kernel: Window of the lifting convolution, in pixels.
         stem_stride: Its stride.
         stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
+        eval_padding: As many in evaluation, where digits may lie at the border; by default as in training. Pixels that
+            are empty anyway cost time only.
         drawn_lattice: In training, draw where the lattice of positions lies that strides and poolings leave: put 0 to
             period − 1 more empty pixels before the image, and the rest of them behind it. Positions are elements of the
             group too, and without this a network trained on centred images knows one place of the lattice only.
@@ -117,6 +125,7 @@ class LieClassifier(torch.nn.Module):
         stem_kernel: int = 11,
         stem_stride: int = 2,
         stem_padding: int = 6,
+        eval_padding: int | None = None,
         drawn_lattice: bool = True,
         stem_radius: float | None = 4.4,
         kernel: int = 5,
@@ -148,6 +157,7 @@ class LieClassifier(torch.nn.Module):
         chart = self.sampler.chart
         self.samples, self.eval_samples, self.evaluation = samples, eval_samples, evaluation
         self.pool, self.pools, self.pooling = pool, pools, pooling
+        self.extra = _extra(stem_padding, eval_padding)
         self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         norm: Callable[[int], torch.nn.Module] = torch.nn.BatchNorm2d  # of channels; all else is made one plane
         self.stem = LiftingConv(
@@ -216,6 +226,8 @@ class LieClassifier(torch.nn.Module):
         samples = self.draw() if samples is None else samples
         if self.training and self.drawn_lattice:
             images = _on_drawn_lattice(images, self.period, self.sampler.chart.n)
+        elif not self.training and self.extra:
+            images = torch.nn.functional.pad(images, (self.extra,) * 2 * self.sampler.chart.n)
         x = self._plane(self.stem_norm, self.stem(images, samples)).relu()
         x = self._pooled(x, 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -246,6 +258,7 @@ class ConvClassifier(torch.nn.Module):
         stem_kernel: Window of the first convolution.
         stem_stride: Its stride.
         stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
+        eval_padding: As of `LieClassifier`.
         drawn_lattice: As of `LieClassifier`. There it is a sample of the group; here it is an augmentation.
         kernel: Window of the others.
         pool: ``"max"`` or ``"mean"``, over positions.
@@ -268,6 +281,7 @@ class ConvClassifier(torch.nn.Module):
         stem_kernel: int = 11,
         stem_stride: int = 2,
         stem_padding: int = 6,
+        eval_padding: int | None = None,
         drawn_lattice: bool = False,
         kernel: int = 5,
         pool: str = "max",
@@ -283,6 +297,7 @@ class ConvClassifier(torch.nn.Module):
             pooling,
         )
         self.pool, self.pools, self.pooling = pool, pools, pooling
+        self.extra = _extra(stem_padding, eval_padding)
         self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, stem_stride, stem_padding, bias=False)
         self.stem_norm = torch.nn.BatchNorm2d(width)
@@ -303,6 +318,8 @@ class ConvClassifier(torch.nn.Module):
             raise ShapeError(f"Images [B, {self.stem.in_channels}, H, W] are needed, given {list(images.shape)}.")
         if self.training and self.drawn_lattice:
             images = _on_drawn_lattice(images, self.period, 2)
+        elif not self.training and self.extra:
+            images = torch.nn.functional.pad(images, (self.extra,) * 4)
         x = self._pooled(self.stem_norm(self.stem(images)).relu(), 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = self._pooled(x + norm(conv(x)).relu(), k + 1)
