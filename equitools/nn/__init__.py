@@ -8,7 +8,7 @@ from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
-from equitools.nn.lie_conv import GroupConv, LiftingConv, group_pool
+from equitools.nn.lie_conv import FibreConv, GroupConv, LiftingConv, group_pool
 from equitools.nn.lie_samples import GroupSamples, PolarChart, PolarSampler, closed_samples
 from equitools.nn.linear import Linear
 from equitools.nn.masked_norm import MaskedBatchNorm
@@ -17,6 +17,7 @@ from equitools.nn.norm import EquivariantLayerNorm
 from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
 from equitools.nn.siren import Siren
 from equitools.nn.so2 import SO2Convolution
+from equitools.nn.spline_kernel import SplineKernel
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 from equitools.nn.vector_neurons import (
     VNBatchNorm,
@@ -34,6 +35,7 @@ __all__ = [
     "MLP",
     "BesselBasis",
     "EquivariantLayerNorm",
+    "FibreConv",
     "Gate",
     "GauntContraction",
     "GauntConvolution",
@@ -56,6 +58,7 @@ __all__ = [
     "Siren",
     "SpeciesEmbedding",
     "SpeciesIndex",
+    "SplineKernel",
     "SymmetricContraction",
     "TensorProductConv",
     "VNBatchNorm",

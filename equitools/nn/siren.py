@@ -21,7 +21,7 @@ class Siren(torch.nn.Module):
         out_features: Values at a point.
         hidden: Width of the hidden layers.
         layers: Sines; the first one is of the coordinates, one linear layer follows the last one.
-        omega: ω₀, the highest frequency of the first layer for coordinates that lie in [−1, 1].
+        omega: ω₀, the scale of the first layer's frequencies, for coordinates in about [−1, 1].
         hidden_omega: ω of the further layers, whose weights are 1 / ω as large at the start: the function is the same,
             and the steps of an optimiser that does not know ω are ω times as large. Published is ω₀.
         fan_in: What the values are weights of: so many products are summed up. The values' variance at the start is
@@ -31,8 +31,8 @@ class Siren(torch.nn.Module):
         ConfigError: A number is not positive.
 
     Properties:
-        frequencies: every derivative along a coordinate is at most the one of the same network with larger ω₀; at the
-            start a hidden layer's arguments have a standard deviation near 1, whatever the depth.
+        frequencies: at the start no sine of the first layer turns faster along a coordinate than by ω₀ / in_features
+            radians, and the arguments of further sines have a standard deviation near 1, whatever the depth.
         variance: at the start the values have a variance near 1 / ``fan_in``.
 
     Source:

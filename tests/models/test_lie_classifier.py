@@ -13,7 +13,7 @@ from equitools.nn import closed_samples
 
 SMALL = {
     "classes": 3, "width": 3, "stem_kernel": 3, "stem_radius": 1.5, "stem_stride": 1, "stem_padding": 0, "pools": 2,
-    "kernel": 3, "radius": 1.5, "hidden": 6, "head": 4, "samples": 3,
+    "kernel": 3, "radius": 1.5, "hidden": 6, "head": 8, "samples": 3, "along": "conv", "kernels": "siren",
 }  # fmt: skip
 
 
@@ -26,10 +26,13 @@ def build(**changes: object) -> LieClassifier:
     return net.eval()
 
 
-@pytest.mark.parametrize(("pool", "pooling"), [("max", "mean"), ("mean", "max")])
+@pytest.mark.parametrize(
+    ("pool", "pooling", "along", "kernels"),
+    [("max", "mean", "conv", "siren"), ("mean", "max", "none", "spline"), ("max", "mean", "none", "siren")],
+)
 @pytest.mark.parametrize("group", ["SO(2)", "SIM(2)", "SL(2)", "GL+(2)"])
-def test_turns_of_the_grid_change_nothing(group: str, pool: str, pooling: str) -> None:
-    net = build(group=group, pool=pool, pooling=pooling)
+def test_turns_of_the_grid_change_nothing(group: str, pool: str, pooling: str, along: str, kernels: str) -> None:
+    net = build(group=group, pool=pool, pooling=pooling, along=along, kernels=kernels, eval_samples=5)
     images = torch.randn(2, 1, 18, 18, dtype=torch.float64)  # 16, 8 and 4 positions are left
     samples = closed_samples(4, torch.float64)
     out = net(images, samples)
@@ -150,6 +153,8 @@ def test_wrong_configurations() -> None:
         {"estimator": "haar"},
         {"mask": "x"},
         {"pooling": "sum"},
+        {"along": "x"},
+        {"kernels": "x"},
     ):
         with pytest.raises(UnknownNameError):
             LieClassifier(**wrong)  # type: ignore[arg-type]

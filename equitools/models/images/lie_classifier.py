@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
 from equitools.groups import MatrixGroup
-from equitools.nn import GroupConv, GroupSamples, LiftingConv, PolarSampler, group_pool
+from equitools.nn import FibreConv, GroupConv, GroupSamples, LiftingConv, PolarSampler, group_pool
 from equitools.ops.precision import full_precision
 
 __all__ = ["ConvClassifier", "LieClassifier", "matched_cnn", "num_parameters"]
 
 _POOLS = ("max", "mean")
+_ALONG = ("none", "conv")
 _EVALUATIONS = ("quadrature", "random")
 _REDUCE: dict[tuple[str, int], Callable[..., Tensor]] = {
     ("max", 2): torch.nn.functional.max_pool2d,
@@ -89,11 +91,12 @@ class LieClassifier(torch.nn.Module):
         estimator: Of the sampler.
         evaluation: ``"quadrature"``: the same elements each time; ``"random"``: drawn.
         pool: ``"max"`` or ``"mean"``, over positions and samples (with the samples' weights).
+        along: ``"none"``: `equitools.nn.FibreConv`, elements of H meet in the pooling only; ``"conv"``:
+            `equitools.nn.GroupConv`, as published, which costs the square of the number of samples.
+        kernels: ``"spline"`` or ``"siren"``, of the lifting and of ``along="none"``; the others are of sines.
         mask: Of the kernels.
         slope: Of soft masks.
-        stem_hidden: Width of the sine network of the lifting.
-        stem_layers: Its sines; with one, kernels are linear in all but frequencies and phases and are learned fast.
-        hidden: Width of the sine networks of the group convolutions, which have two sines.
+        hidden: Width of the sine networks.
         omega: Of the sine network of the lifting.
         conv_omega: Of those of the group convolutions.
         group_omega: How fast kernels vary along H.
@@ -110,7 +113,7 @@ class LieClassifier(torch.nn.Module):
         evaluation_is_deterministic: with ``"quadrature"``, the same images have the same logits.
 
     Source: M. Mironenco, P. Forré, Lie Group Decompositions for Equivariant Neural Networks (ICLR 2024); smaller, with
-        batch normalisation, one set of samples for all layers and means over them.
+        batch normalisation, one set of samples for all layers, and by default without kernels along H.
     """
 
     def __init__(
@@ -118,18 +121,18 @@ class LieClassifier(torch.nn.Module):
         classes: int = 10,
         group: str | MatrixGroup = "GL+(2)",
         in_channels: int = 1,
-        width: int = 12,
+        width: int = 16,
         blocks: int = 2,
         pools: int = 1,
         pooling: str = "mean",
-        stem_kernel: int = 11,
-        stem_stride: int = 2,
-        stem_padding: int = 6,
+        stem_kernel: int = 7,
+        stem_stride: int = 1,
+        stem_padding: int = 3,
         eval_padding: int | None = None,
-        drawn_lattice: bool = True,
-        stem_radius: float | None = 4.4,
+        drawn_lattice: bool = False,
+        stem_radius: float | None = 2.8,
         kernel: int = 5,
-        radius: float | None = 2.2,
+        radius: float | None = 2.0,
         samples: int = 6,
         eval_samples: int = 24,
         spread: float = 0.15,
@@ -137,13 +140,13 @@ class LieClassifier(torch.nn.Module):
         estimator: str = "log_normal",
         evaluation: str = "quadrature",
         pool: str = "max",
+        along: str = "none",
+        kernels: str = "spline",
         mask: str = "soft",
         slope: float = 8.0,
-        stem_hidden: int = 64,
-        stem_layers: int = 1,
         hidden: int = 32,
-        omega: float = 10.0,
-        conv_omega: float = 8.0,
+        omega: float = 6.0,
+        conv_omega: float = 4.0,
         group_omega: float | None = 1.0,
         head: int = 32,
         dropout: float = 0.2,
@@ -160,40 +163,22 @@ class LieClassifier(torch.nn.Module):
         self.extra = _extra(stem_padding, eval_padding)
         self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         norm: Callable[[int], torch.nn.Module] = torch.nn.BatchNorm2d  # of channels; all else is made one plane
+        shared: dict[str, Any] = {"bias": False, "mask": mask, "slope": slope, "layers": 2}
         self.stem = LiftingConv(
-            chart,
-            in_channels,
-            width,
-            stem_kernel,
-            stem_radius,
-            stem_padding,
-            False,
-            mask,
-            slope,
-            stem_hidden,
-            stem_layers,
-            omega,
-            stem_stride,
-        )
+            chart, in_channels, width, stem_kernel, stem_radius, stem_padding,
+            hidden=hidden, omega=omega, stride=stem_stride, kernel=kernels, **shared,
+        )  # fmt: skip
         self.stem_norm = norm(width)
+        shared |= {"padding_mode": "replicate", "hidden": hidden, "omega": conv_omega}
+        if along == "none":
+            shared["kernel"] = kernels
+        elif along == "conv":
+            shared["group_omega"] = group_omega
+        else:
+            raise UnknownNameError(f"There is no mixing {along!r} along H. {nearest(along, _ALONG)}")
+        layer = FibreConv if along == "none" else GroupConv
         self.convs = torch.nn.ModuleList(
-            GroupConv(
-                chart,
-                width,
-                width,
-                kernel,
-                radius,
-                kernel // 2,
-                False,
-                mask,
-                slope,
-                hidden,
-                2,
-                conv_omega,
-                group_omega,
-                padding_mode="replicate",
-            )
-            for _ in range(blocks)
+            layer(chart, width, width, kernel, radius, kernel // 2, **shared) for _ in range(blocks)
         )
         self.norms = torch.nn.ModuleList(norm(width) for _ in range(blocks))
         self.head = _head(width, head, classes, dropout)
@@ -278,9 +263,9 @@ class ConvClassifier(torch.nn.Module):
         blocks: int = 2,
         pools: int = 1,
         pooling: str = "mean",
-        stem_kernel: int = 11,
-        stem_stride: int = 2,
-        stem_padding: int = 6,
+        stem_kernel: int = 7,
+        stem_stride: int = 1,
+        stem_padding: int = 3,
         eval_padding: int | None = None,
         drawn_lattice: bool = False,
         kernel: int = 5,
