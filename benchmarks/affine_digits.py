@@ -8,7 +8,8 @@ The digits are scikit-learn's, 14 pixels in 28, which are the proportions of aff
 digit in training. All have the same layout, the same numbers of epochs and of steps and, within 2 %, of parameters.
 What the networks are like, and the learning rates, was chosen by transformed *validation* digits, which are part of the
 training set of the table. Each network is tested on pictures as they are, and with a wider empty border around them: a
-digit that touches the border is hard for a network that has never seen one there. Writes
+digit that touches the border is hard for a network that has never seen one there. "zeros" is the plain network as it
+is usual, with zeros around features; "plain" has their border repeated, as the networks over groups have. Writes
 `benchmarks/results/affine_digits.json` and `docs/images/affine_digits.png`, or
 `benchmarks/results/affine_digits_choice.json`. Finished trainings lie in `.bench/affine_digits`.
 """
@@ -42,7 +43,7 @@ from equitools.data import (
 from equitools.models.images import LieClassifier, matched_cnn, num_parameters
 from equitools.nn import PolarSampler
 
-NETWORKS = ("plain", "gl")
+NETWORKS = ("zeros", "plain", "gl")
 SEEDS = (1, 2, 3)
 CHOICE = 0
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -78,7 +79,7 @@ class Protocol:
 
     def rate(self, name: str) -> float:
         """Return the learning rate of a network."""
-        return dict(self.rates)["plain" if name.startswith("plain") else "groups"]
+        return dict(self.rates)["groups" if name in GROUPS else "plain"]
 
 
 QUICK = Protocol(28, 14, 1700, 40, 1, 32, copies=1, samples=2, eval_samples=2, width=4)
@@ -115,7 +116,7 @@ def build(name: str, protocol: Protocol) -> torch.nn.Module:
     state = torch.get_rng_state()
     wanted = num_parameters(build("gl", protocol))
     torch.set_rng_state(state)
-    return matched_cnn(wanted, drawn_lattice=name == "plain_lattice")
+    return matched_cnn(wanted, padding_mode="zeros" if name == "zeros" else "replicate")
 
 
 def train(name: str, digits: DigitImages, protocol: Protocol, seed: int, rate: float | None = None) -> torch.nn.Module:
@@ -228,7 +229,7 @@ def draw(result: dict[str, Any], path: Path, protocol: Protocol) -> None:
     left, right = below.subplots(1, 2)
     colours = {
         "plain": "#dd8452",
-        "plain_lattice": "#c44e52",
+        "zeros": "#c44e52",
         "gl": "#4c72b0",
         "sl": "#55a868",
         "sim": "#8172b3",
@@ -237,7 +238,7 @@ def draw(result: dict[str, Any], path: Path, protocol: Protocol) -> None:
     for name in sorted({row["network"] for row in result["rows"]}):
         chosen = [row for row in result["rows"] if row["network"] == name]
         mean = [sum(row["strength"][k][1] for row in chosen) / len(chosen) for k in range(len(STRENGTHS))]
-        label = f"over {GROUPS[name]}" if name in GROUPS else name.replace("_", ", ") + " drawn" * ("_" in name)
+        label = f"over {GROUPS[name]}" if name in GROUPS else {"zeros": "plain, zeros around", "plain": "plain"}[name]
         left.plot(STRENGTHS, mean, "o-", color=colours[name], label=label)
         for row in chosen:
             left.plot(*zip(*row["strength"], strict=True), ".", color=colours[name], markersize=3)
@@ -271,7 +272,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--choose", action="store_true")
-    parser.add_argument("--networks", nargs="+", choices=("plain", "plain_lattice", *GROUPS), default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", choices=("zeros", "plain", *GROUPS), default=list(NETWORKS))
     parser.add_argument("--output", type=Path, help="the result file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

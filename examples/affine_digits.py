@@ -48,11 +48,11 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1437, help="how many digits to train on")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    digits = upright_digits(40, 20)
+    digits = upright_digits(28, 14)
     rest, held = stratified_split(digits.labels, 360)
     few, test = digits.part(rest[: arguments.train]), digits.part(held)
     moved = affine_images(test, AFFNIST_RANGES, seed=1)
-    net = LieClassifier(group=arguments.group, samples=4, eval_samples=8, angle=0.55, spread=0.2)
+    net = LieClassifier(group=arguments.group, angle=0.5, spread=0.15)
     plain = matched_cnn(num_parameters(net))
     for name, model, rate in ((arguments.group, net, 0.01), ("plain", plain, 0.005)):
         train(model, few.images, few.labels, arguments.epochs, rate)

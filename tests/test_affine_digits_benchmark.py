@@ -31,7 +31,7 @@ def test_networks_are_measured_and_drawn(tmp_path: Path) -> None:
     rows = [affine_digits.measure(name, 1, sets, TINY) for name in affine_digits.NETWORKS]
     for row in rows:
         assert abs(row["parameters"] / rows[-1]["parameters"] - 1) <= 0.02
-        assert all(0 <= row[key] <= 100 for key in ("upright", "affine", "wide"))
+        assert all(0 <= row[key] <= 100 for key in affine_page.COLUMNS)
         assert [s for s, _ in row["strength"]] == list(affine_digits.STRENGTHS)
         assert row["strength"][0][1] == row["upright"]
         assert ("invariance" in row) is (row["network"] == "gl")
@@ -59,13 +59,11 @@ def test_the_choice_knows_no_test_digit() -> None:
 
 def test_networks_have_the_layout_that_is_said() -> None:
     protocol = affine_digits.Protocol()
-    sizes = {
-        name: num_parameters(affine_digits.build(name, protocol)) for name in ("plain", "plain_lattice", "gl", "sl")
-    }
+    sizes = {name: num_parameters(affine_digits.build(name, protocol)) for name in ("zeros", "plain", "gl", "sl")}
     assert abs(sizes["plain"] / sizes["gl"] - 1) <= 0.02
-    assert sizes["plain"] == sizes["plain_lattice"]
-    assert not affine_digits.build("plain", protocol).drawn_lattice
-    assert affine_digits.build("plain_lattice", protocol).drawn_lattice
+    assert sizes["plain"] == sizes["zeros"]
+    modes = {name: affine_digits.build(name, protocol).convs[0].padding_mode for name in ("zeros", "plain")}
+    assert modes == {"zeros": "zeros", "plain": "replicate"}
     assert protocol.rate("gl") == dict(protocol.rates)["groups"]
 
 
@@ -73,14 +71,15 @@ def test_page_says_what_the_results_say() -> None:
     def row(network: str, seed: int, affine: float) -> dict[str, object]:
         return {
             "network": network, "seed": seed, "parameters": 13854, "cpu_seconds": 50.0, "upright": 98.0,
-            "affine": affine, "wide": 40.0,
+            "affine": affine, "wide": 40.0, "wide_border": 41.0,
+            "affine_border": affine + 8 * (network == "plain"),
         }  # fmt: skip
 
     rows = [row("plain", 1, 70.0), row("plain", 2, 74.0), row("gl", 1, 84.0), row("gl", 2, 86.0)]
     ranges = {"rotation": 20.0, "shear": 0.2, "scale": [0.8, 1.2], "translation": True}
     result = {
         "rows": rows, "train": 1437, "ranges": {"affine": ranges, "wide": ranges | {"translation": False}},
-        "protocol": {"test": 360, "copies": 2, "digit": 20, "size": 40, "epochs": 30, "batch": 32, "valid": 287},
+        "protocol": {"test": 360, "copies": 2, "digit": 20, "size": 40, "epochs": 30, "batch": 32, "valid": 287, "border": 4},
         "published": {"somebody": "98.30 ± 0.10"},
     }  # fmt: skip
     table = {
@@ -88,12 +87,14 @@ def test_page_says_what_the_results_say() -> None:
         "command": "c", "result": result,
     }  # fmt: skip
     text = affine_page.page(table)
-    assert "| over ℝ²⋊GL⁺(2) | 13,854 | 98.0 ± 0.0 | 85.0 ± 1.4 | 40.0 ± 0.0 | 50 |" in text
-    assert "over ℝ²⋊GL⁺(2) against plain convolutions: 13.0 ± 1.4 points (reached)" in text
+    assert "| over ℝ²⋊GL⁺(2) | 13,854 | 98.0 ± 0.0 | 85.0 ± 1.4 | 85.0 ± 1.4 | 40.0 ± 0.0 | 41.0 ± 0.0 | 50 |" in text
+    assert (
+        "borders repeated it is 13.0 ± 1.4 points (reached), with a wider border 5.0 ± 1.4 points (not reached)" in text
+    )
     assert "somebody 98.30 ± 0.10" in text
     assert "no results" in affine_page.page(None)
     tried = [{"network": "plain", "rate": 0.005, "upright": 98.0, "affine": 72.25, "wide": 35.0}]
-    assert "| plain convolutions | 0.005 | 98.0 | 72.2 | 35.0 |" in affine_page.choice(
+    assert "| plain convolutions, borders repeated | 0.005 | 98.0 | 72.2 | 35.0 |" in affine_page.choice(
         {**table, "result": {**result, "rows": tried}}
     )
     assert "no results" in affine_page.choice(None)

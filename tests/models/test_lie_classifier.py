@@ -161,6 +161,8 @@ def test_wrong_configurations() -> None:
     for wrong in ({"width": 0}, {"head": True}, {"dropout": -0.1}):
         with pytest.raises(ConfigError):
             ConvClassifier(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="zeros"):
+        ConvClassifier(padding_mode="zero")
     with pytest.raises(ShapeError, match="nothing left"):
         build()(torch.zeros(1, 1, 5, 5, dtype=torch.float64))
     with pytest.raises(ShapeError, match="images"):

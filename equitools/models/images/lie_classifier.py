@@ -12,6 +12,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
 from equitools.groups import MatrixGroup
 from equitools.nn import FibreConv, GroupConv, GroupSamples, LiftingConv, PolarSampler, group_pool
+from equitools.nn.lie_conv import PADDINGS
 from equitools.ops.precision import full_precision
 
 __all__ = ["ConvClassifier", "LieClassifier", "matched_cnn", "num_parameters"]
@@ -246,6 +247,7 @@ class ConvClassifier(torch.nn.Module):
         eval_padding: As of `LieClassifier`.
         drawn_lattice: As of `LieClassifier`. There it is a sample of the group; here it is an augmentation.
         kernel: Window of the others.
+        padding_mode: Of the others: ``"replicate"`` as in `LieClassifier`, or ``"zeros"``, which is more usual.
         pool: ``"max"`` or ``"mean"``, over positions.
         head: Width of the hidden layer of the head.
         dropout: In the head.
@@ -269,6 +271,7 @@ class ConvClassifier(torch.nn.Module):
         eval_padding: int | None = None,
         drawn_lattice: bool = False,
         kernel: int = 5,
+        padding_mode: str = "replicate",
         pool: str = "max",
         head: int = 32,
         dropout: float = 0.2,
@@ -281,13 +284,15 @@ class ConvClassifier(torch.nn.Module):
             pool,
             pooling,
         )
+        if padding_mode not in PADDINGS:
+            raise UnknownNameError(f"There is no padding {padding_mode!r}. {nearest(padding_mode, PADDINGS)}")
         self.pool, self.pools, self.pooling = pool, pools, pooling
         self.extra = _extra(stem_padding, eval_padding)
         self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, stem_stride, stem_padding, bias=False)
         self.stem_norm = torch.nn.BatchNorm2d(width)
         self.convs = torch.nn.ModuleList(
-            torch.nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False, padding_mode="replicate")
+            torch.nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False, padding_mode=padding_mode)
             for _ in range(blocks)
         )
         self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(width) for _ in range(blocks))
