@@ -59,7 +59,8 @@ def test_the_choice_knows_no_test_digit() -> None:
 
 def test_networks_have_the_layout_that_is_said() -> None:
     protocol = affine_digits.Protocol()
-    sizes = {name: num_parameters(affine_digits.build(name, protocol)) for name in ("zeros", "plain", "gl", "sl")}
+    names = ("zeros", "plain", "gl", "sl")
+    sizes = {name: num_parameters(affine_digits.build(name, protocol)) for name in names}
     assert abs(sizes["plain"] / sizes["gl"] - 1) <= 0.02
     assert sizes["plain"] == sizes["zeros"]
     modes = {name: affine_digits.build(name, protocol).convs[0].padding_mode for name in ("zeros", "plain")}

@@ -65,6 +65,12 @@ def test_symmetrize_compares(tmp_path):
     assert float(rows["weighted"][1]) < 1e-6 < float(rows["one eigensolver call"][1])
 
 
+def test_a_symmetry_is_looked_for(tmp_path):
+    out = run(EXAMPLES / "find_symmetry.py", "--epochs", 1, "--trajectories", 20, cwd=tmp_path)
+    assert 0 <= float(out.split("cosine with the rotation ")[1].split(",")[0]) <= 1
+    assert 0.4 < float(out.split("accuracy ")[1].split()[0].rstrip(".,")) < 1
+
+
 @pytest.mark.parametrize("kind", ["vectors", "poses"])
 def test_a_classifier_of_clouds_is_adapted(tmp_path, kind):
     short = ["--train", 26, "--test", 13, "--epochs", 1]
@@ -79,6 +85,13 @@ def test_a_classifier_of_digits_under_affine_maps(tmp_path):
     sizes = [int(line.split(": ")[1].split()[0]) for line in out.splitlines()]
     assert abs(sizes[1] / sizes[0] - 1) <= 0.02
     assert all("affine" in line for line in out.splitlines())
+
+
+def test_soft_symmetry_finds_the_axis(tmp_path):
+    out = run(EXAMPLES / "soft_symmetry.py", "--epochs", 40, "--channels", 24, cwd=tmp_path)
+    weights = {line[:12].strip(): float(line.split()[-1]) for line in out.splitlines() if line.startswith("O(")}
+    assert weights["O(2) in xy"] == 1.0  # the largest stays what it was
+    assert min(weights, key=weights.get) == "O(3)"
 
 
 def test_water_trains(tmp_path):
@@ -99,3 +112,20 @@ def test_copper_from_labels_to_lattice_constant(tmp_path):
     assert "stress" in json.dumps(result)
     # an untrained potential may not relax well; that it runs and reports is what is tested here
     assert "usage" in run(EXAMPLES / "relax_copper.py", "--help", cwd=tmp_path).lower()
+
+
+def test_groups_are_shown(tmp_path):
+    out = run(EXAMPLES / "lie_groups.py", cwd=tmp_path)
+    errors = {line.split()[0]: line.split()[2:] for line in out.split("\n\n")[0].splitlines()[1:]}
+    assert all(float(error) < 1e-12 for error, _ in errors.values())
+    assert {name for name, (_, modular) in errors.items() if float(modular) > 1e-6} == {"SIM(2)", "R^2:GL+(2)"}
+    assert "polar" in out.split("No logarithm in GL+(2)")[1].splitlines()[0]
+    assert "under SL(2): passed" in out
+    assert "under GL+(2): BROKEN" in out
+
+
+def test_flows_are_learned_by_a_network_that_can_be_turned(tmp_path):
+    out = run(EXAMPLES / "gfno.py", "--flows", 2, "--epochs", 1, cwd=tmp_path)
+    upright = float(out.split("upright: ")[1].split()[0])
+    turned = [float(word.split()[0]) for word in out.split("turned: ")[1].split(",")]
+    assert max(abs(value - upright) for value in turned) < 1e-3

@@ -18,7 +18,15 @@ from equitools.data.census import Census, LabelSummary, census, require, suspici
 from equitools.data.converters import CONVERTERS, FACTORS, stress_from_virial, stress_matrix, virial_from_stress
 from equitools.data.datasets import Dataset, collate
 from equitools.data.digit_files import MNIST_FILES, padded, read_affnist, read_homnist, read_idx, read_mnist
+from equitools.data.inertia import BrokenInertia, broken_inertia, inertia_tensor
 from equitools.data.labels import STANDARD_KEYS, structure_from_atoms
+from equitools.data.navier_stokes import (
+    gaussian_random_field,
+    solve_navier_stokes,
+    symmetric_forcing,
+    symmetric_navier_stokes,
+    velocity,
+)
 from equitools.data.nbody import (
     NBODY_DRAWN,
     NBodyData,
@@ -44,6 +52,7 @@ from equitools.data.statistics import (
     statistics,
 )
 from equitools.data.structure import Structure
+from equitools.data.two_body import TwoBodyOrbits, two_body_invariants, two_body_orbits
 
 __all__ = [
     "AFFNIST_RANGES",
@@ -56,6 +65,7 @@ __all__ = [
     "STANDARD_KEYS",
     "WIDE_RANGES",
     "AffineRanges",
+    "BrokenInertia",
     "Census",
     "Dataset",
     "DigitImages",
@@ -66,9 +76,11 @@ __all__ = [
     "Solids",
     "Statistics",
     "Structure",
+    "TwoBodyOrbits",
     "affine_images",
     "affine_maps",
     "average_energies",
+    "broken_inertia",
     "census",
     "charged_nbody",
     "charged_trajectories",
@@ -76,6 +88,8 @@ __all__ = [
     "draw_charged_particles",
     "fingerprint",
     "fit_reference_energies",
+    "gaussian_random_field",
+    "inertia_tensor",
     "isolated_energies",
     "matrix_element",
     "padded",
@@ -99,6 +113,7 @@ __all__ = [
     "rotated",
     "small_digits",
     "solids",
+    "solve_navier_stokes",
     "split",
     "statistics",
     "stratified_split",
@@ -107,8 +122,13 @@ __all__ = [
     "structure_from_atoms",
     "subtract_atomref",
     "suspicions",
+    "symmetric_forcing",
+    "symmetric_navier_stokes",
+    "two_body_invariants",
+    "two_body_orbits",
     "unit_ball",
     "upright_digits",
+    "velocity",
     "virial_from_stress",
     "warp",
     "write_split",

@@ -42,6 +42,7 @@ class GLPlus(MatrixGroup):
     """
 
     letter = "GL+"
+    log_tolerance: float | None = None
 
     @property
     def dim(self) -> int:
@@ -120,7 +121,7 @@ class GLPlus(MatrixGroup):
         flipped = _negative(self, a)
         if not bool(flipped.any()):
             return a.clone()
-        # of a = U S Vᵀ, with D reversing the last axis: U S D Vᵀ = a (U Vᵀ)ᵀ (U D Vᵀ), and both factors have derivatives
+        # a = U S Vᵀ, D reverses the last axis: U S D Vᵀ = a (U Vᵀ)ᵀ (U D Vᵀ), and both factors have derivatives
         reversed_axis = a @ orthogonal_factor(a).transpose(-1, -2) @ orthogonal_factor(a, proper=True)
         return torch.where(flipped[..., None, None], reversed_axis, a)
 
@@ -135,6 +136,7 @@ class SL(GLPlus):
     """
 
     letter = "SL"
+    log_tolerance = MatrixGroup.log_tolerance
 
     @property
     def dim(self) -> int:

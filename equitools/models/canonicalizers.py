@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, nearest
-from equitools.groups import MatrixGroup, parse_group
+from equitools.groups import MatrixGroup, parse_rigid_group
 from equitools.models.cloud_input import check_clouds
 from equitools.ops.precision import full_precision
 from equitools.symmetrize import Frames, degenerate_vectors, frames, gram_schmidt, vectors_needed
@@ -102,7 +102,7 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
         degree: int = 2,
     ) -> None:
         super().__init__()
-        self.group = parse_group(group)
+        self.group = parse_rigid_group(group, "Learned poses")
         if translation is not None and translation not in _KNOWN:
             raise ConfigError(f"translation={translation!r} is not known. {nearest(str(translation), _KNOWN)}")
         if translation is not None and not self.group.euclidean:

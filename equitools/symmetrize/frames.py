@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, nearest
-from equitools.groups import SO, Lorentz, MatrixGroup, O, parse_group
+from equitools.groups import SO, Lorentz, MatrixGroup, O, parse_rigid_group
 from equitools.ops import ExaminedAxes
 from equitools.ops.precision import full_precision
 from equitools.symmetrize.degenerate import centroid, check_finite, raise_if, repeated_moments, unit_cloud
@@ -111,7 +111,7 @@ def frames(
     if group == SYMMETRIC:
         policy = {"degenerate": degenerate, "samples": samples, "generator": generator}
         return frames_of_graphs(x, mask, mode, policy)
-    group = parse_group(group)
+    group = parse_rigid_group(group, "Frames", lorentz=True)
     check_cloud(x, mask, group.n)
     options: dict[str, Any] = {
         "degenerate": degenerate,

@@ -6,16 +6,15 @@ in the group where its invariants are those of the identity.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
-from equitools.groups import Lorentz, MatrixGroup, lorentz_metric, polar_factor
+from equitools.groups import SL, SO, Lorentz, MatrixGroup, O, lorentz_metric, parse_group, polar_factor
 
-__all__ = ["orbit_distance", "orbit_invariants", "orbit_project"]
+__all__ = ["orbit_distance", "orbit_invariants", "orbit_project", "orbit_projectable"]
 
 
 class _Family(NamedTuple):
@@ -30,14 +29,13 @@ class _Family(NamedTuple):
 
 
 def _family(group: str | MatrixGroup) -> _Family:
-    name = (group if isinstance(group, str) else group.name).replace(" ", "")
-    if name in {"O(1,3)", "SO+(1,3)"}:
-        return _Family(name, 4)
-    found = re.fullmatch(r"(O|SO|SL)\((\d+)\)", name)
-    if found is None or int(found[2]) < 1:
-        known = ["O(2)", "O(3)", "SO(2)", "SO(3)", "SL(2)", "SL(3)", "O(1,3)", "SO+(1,3)"]
-        raise UnknownNameError(f"No orbit invariants for the group {group!r}. {nearest(name, known)}")
-    return _Family(found[1], int(found[2]))
+    found = parse_group(group)
+    if isinstance(found, Lorentz):
+        return _Family(found.name, 4)
+    if isinstance(found, (O, SO, SL)):
+        return _Family(found.letter, found.n)
+    known = ["O(2)", "O(3)", "SO(2)", "SO(3)", "SL(2)", "SL(3)", "O(1,3)", "SO+(1,3)"]
+    raise UnknownNameError(f"No orbit invariants for the group {found.name!r}. {nearest(found.name, known)}")
 
 
 def _check(g: Tensor, family: _Family, what: str = "Matrices") -> None:
@@ -61,7 +59,7 @@ def orbit_invariants(g: Tensor, group: str | MatrixGroup) -> Tensor:
 
     Args:
         g: ``[..., d, d]``.
-        group: A name or an object: O(d), SO(d), O(1,3), SO+(1,3); as a name also ``"SL(d)"``.
+        group: A name or an object: O(d), SO(d), SL(d), O(1,3) or SO+(1,3).
 
     Returns:
         ``[..., K]``.
@@ -170,8 +168,34 @@ def orbit_project(g: Tensor, group: str | MatrixGroup) -> Tensor:
     return polar_factor(g, (1.0,) * family.d)
 
 
-def _project_lorentz(matrices: Tensor, proper: bool) -> Tensor:
-    g = matrices.double()  # the condition of a Gram matrix is that of its factor squared
+def orbit_projectable(g: Tensor, group: str | MatrixGroup) -> Tensor:
+    """Return which matrices `orbit_project` can project: those that are finite and not singular to rounding.
+
+    Args:
+        g: ``[..., d, d]``.
+        group: As for `orbit_invariants`.
+
+    Returns:
+        ``[...]`` bool, without a gradient. It depends on invariants, so that what is drawn again where it is false
+        stays equivariant in distribution.
+
+    Raises:
+        ShapeError: The matrices do not fit the group.
+        UnknownNameError: The group is not known here.
+    """
+    family = _family(group)
+    _check(g, family)
+    g = g.detach()
+    finite = torch.isfinite(g).all(-1).all(-1)
+    safe = torch.where(finite[..., None, None], g, torch.eye(family.d, dtype=g.dtype, device=g.device))
+    if not family.lorentz:
+        return finite & (torch.linalg.det(safe) != 0)
+    _, _, value, info, _ = _space_and_time(safe.double())
+    return finite & (info == 0) & (value > 0)
+
+
+def _space_and_time(g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Space axes of a Gram matrix, its time axis and that axis' square, the state and the factor of Cholesky."""
     gram = g.transpose(-1, -2) @ Lorentz().metric(g) @ g
     u, value = _time_direction(gram)
     # the rotation in the plane of e₀ and u that takes e₀ to u; u₀ ≥ 0, so that the two are never opposite
@@ -183,6 +207,12 @@ def _project_lorentz(matrices: Tensor, proper: bool) -> Tensor:
     turn = turn + 2 * u.unsqueeze(-1) * e.unsqueeze(-2)
     space = turn[..., 1:]  # orthonormal, and orthogonal to u in the ordinary sense
     inner, info = torch.linalg.cholesky_ex(-(space.transpose(-1, -2) @ gram @ space))
+    return space, u, value, info, inner
+
+
+def _project_lorentz(matrices: Tensor, proper: bool) -> Tensor:
+    g = matrices.double()  # the condition of a Gram matrix is that of its factor squared
+    space, u, value, info, inner = _space_and_time(g)
     if bool((info != 0).any()) or bool((value.detach() <= 0).any()):
         raise ShapeError("A matrix is singular, or too nearly so, to be projected onto the Lorentz group.")
     axes = torch.linalg.solve_triangular(inner, (g @ space).transpose(-1, -2), upper=False).transpose(-1, -2)

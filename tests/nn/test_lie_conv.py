@@ -12,16 +12,13 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
 from equitools.nn import (
-    FibreConv,
-    GroupConv,
     GroupSamples,
-    LiftingConv,
     PolarChart,
     PolarSampler,
     closed_samples,
     group_pool,
 )
-from equitools.nn.lie_conv import support_mask
+from equitools.nn.lie_conv import FibreConv, GroupConv, LiftingConv, support_mask
 from equitools.nn.lie_samples import check_samples
 
 GROUPS = ["SO(2)", "SIM(2)", "SL(2)", "GL+(2)", "SO(3)", "SIM(3)", "SL(3)", "GL+(3)"]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
 from equitools.groups import MatrixGroup
-from equitools.nn import FibreConv, GroupConv, GroupSamples, LiftingConv, PolarSampler, group_pool
-from equitools.nn.lie_conv import PADDINGS
+from equitools.nn import GroupSamples, PolarSampler, group_pool
+from equitools.nn.lie_conv import PADDINGS, FibreConv, GroupConv, LiftingConv
 from equitools.ops.precision import full_precision
 
 __all__ = ["ConvClassifier", "LieClassifier", "matched_cnn", "num_parameters"]
