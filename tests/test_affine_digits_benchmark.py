@@ -80,7 +80,9 @@ def test_page_says_what_the_results_say() -> None:
     ranges = {"rotation": 20.0, "shear": 0.2, "scale": [0.8, 1.2], "translation": True}
     result = {
         "rows": rows, "train": 1437, "ranges": {"affine": ranges, "wide": ranges | {"translation": False}},
-        "protocol": {"test": 360, "copies": 2, "digit": 20, "size": 40, "epochs": 30, "batch": 32, "valid": 287, "border": 4},
+        "protocol": {
+            "test": 360, "copies": 2, "digit": 20, "size": 40, "epochs": 30, "batch": 32, "valid": 287, "border": 4,
+        },
         "published": {"somebody": "98.30 ± 0.10"},
     }  # fmt: skip
     table = {
