@@ -23,6 +23,7 @@ from benchmarks.side_by_side import report
 from benchmarks.soft_symmetry import per_page
 from benchmarks.symmetrized import (
     adaptation_page,
+    affine_page,
     continuity_page,
     faenet_page,
     frames_page,
@@ -60,6 +61,8 @@ PARTS = {
     "gfno": (gfno_page.page, "gfno"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
     "faenet_frames": (faenet_page.faenet_frames, "faenet_frames"),
+    "affine_digits": (affine_page.page, "affine_digits"),
+    "affine_digits_choice": (affine_page.choice, "affine_digits_choice"),
     "adaptation": (adaptation_page.page, "adaptation"),
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
     "haar": (haar_page.haar, "haar"),

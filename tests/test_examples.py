@@ -87,6 +87,14 @@ def test_a_classifier_of_clouds_is_adapted(tmp_path, kind):
     assert upright == turned  # exactly invariant, however short the training
 
 
+def test_a_classifier_of_digits_under_affine_maps(tmp_path):
+    pytest.importorskip("sklearn")
+    out = run(EXAMPLES / "affine_digits.py", "--epochs", 1, "--train", 64, cwd=tmp_path)
+    sizes = [int(line.split(": ")[1].split()[0]) for line in out.splitlines()]
+    assert abs(sizes[1] / sizes[0] - 1) <= 0.02
+    assert all("affine" in line for line in out.splitlines())
+
+
 def test_soft_symmetry_finds_the_axis(tmp_path):
     out = run(EXAMPLES / "soft_symmetry.py", "--epochs", 40, "--channels", 48, cwd=tmp_path)
     weights = {line[:12].strip(): float(line.split()[-1]) for line in out.splitlines() if line.startswith("O(")}

@@ -19,6 +19,7 @@ from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
+from equitools.nn.lie_conv import FibreConv as LieFibreConv
 from equitools.nn.lie_conv import GroupConv as LieGroupConv
 from equitools.nn.lie_conv import LiftingConv as LieLiftingConv
 from equitools.nn.lie_conv import group_pool
@@ -31,6 +32,7 @@ from equitools.nn.radial import BesselBasis, GaussianBasis, PolynomialEnvelope
 from equitools.nn.siren import Siren
 from equitools.nn.so2 import SO2Convolution
 from equitools.nn.spectral import GroupSpectralConv2d, SpectralConv2d
+from equitools.nn.spline_kernel import SplineKernel
 from equitools.nn.tensor_product import RadialTensorProductConv, SymmetricContraction, TensorProductConv
 from equitools.nn.vector_neurons import (
     VNBatchNorm,
@@ -65,6 +67,7 @@ __all__ = [
     "GroupSamples",
     "GroupSpectralConv2d",
     "InteractionBlock",
+    "LieFibreConv",
     "LieGroupConv",
     "LieLiftingConv",
     "LiftingConv",
@@ -83,6 +86,7 @@ __all__ = [
     "SpeciesEmbedding",
     "SpeciesIndex",
     "SpectralConv2d",
+    "SplineKernel",
     "SymmetricContraction",
     "TensorProductConv",
     "VNBatchNorm",

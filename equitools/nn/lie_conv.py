@@ -16,8 +16,12 @@ from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
 from equitools.groups import MatrixGroup
 from equitools.nn.lie_samples import GroupSamples, PolarChart, check_samples
 from equitools.nn.siren import Siren
+from equitools.nn.spline_kernel import SplineKernel
 
-__all__ = ["MASKS", "GroupConv", "LiftingConv", "group_pool", "support_mask"]
+__all__ = ["KERNELS", "MASKS", "PADDINGS", "FibreConv", "GroupConv", "LiftingConv", "group_pool", "support_mask"]
+
+#: Kinds of kernels that are functions of positions.
+KERNELS = ("siren", "spline")
 
 #: Supports of kernels.
 MASKS = ("auto", "hard", "soft", "none")
@@ -56,7 +60,7 @@ def support_mask(points: Tensor, kind: str = "hard", slope: float = 2.0) -> Tens
 class _ImplicitConv(torch.nn.Module):
     """What lifting and group convolutions share: the grid, the mask, the sum."""
 
-    kernel: Siren
+    kernel: Siren | SplineKernel
 
     def __init__(
         self,
@@ -113,12 +117,21 @@ class _ImplicitConv(torch.nn.Module):
         axes = torch.meshgrid(*[axis / self.radius] * self.chart.n, indexing="ij")
         return torch.stack(axes[::-1], -1).flatten(0, -2)
 
-    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _function_of_positions(self, kind: str, hidden: int, layers: int, omega: float) -> Siren | SplineKernel:
+        n, out = self.chart.n, self.in_channels * self.out_channels
+        fan_in = self.in_channels * self.kernel_size**n
+        if kind == "siren":
+            return Siren(n, out, hidden, layers, omega, fan_in=fan_in)
+        if kind == "spline":
+            return SplineKernel(n, out, max(2, self.kernel_size), fan_in=fan_in)
+        raise UnknownNameError(f"There is no kernel {kind!r}. {nearest(kind, KERNELS)}")
+
+    def _convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         convolve = torch.nn.functional.conv2d if self.chart.n == 2 else torch.nn.functional.conv3d
         if self.padding_mode == "replicate" and self.padding and x.numel():
             x = torch.nn.functional.pad(x, (self.padding,) * 2 * self.chart.n, mode="replicate")
-            return convolve(x, weight, stride=self.stride)
-        return convolve(x, weight, stride=self.stride, padding=self.padding)
+            return convolve(x, weight, stride=self.stride, groups=groups)
+        return convolve(x, weight, stride=self.stride, padding=self.padding, groups=groups)
 
     def _biased(self, x: Tensor) -> Tensor:
         return x if self.bias is None else x + self.bias.view(-1, *[1] * (x.ndim - 2))
@@ -160,6 +173,8 @@ class LiftingConv(_ImplicitConv):
         stride: Only each so many-th position is wanted.
         padding_mode: ``"zeros"``, or ``"replicate"``: what is outside is as the border, as in a larger image
             whose border is empty.
+        kernel: ``"siren"``, or ``"spline"``: B-splines with as many knots as the window has pixels, for which hidden,
+            layers and omega are of no matter. Linear in their coefficients, they are learned faster.
 
     Raises:
         ConfigError: A number is out of range.
@@ -188,13 +203,12 @@ class LiftingConv(_ImplicitConv):
         omega: float = 10.0,
         stride: int = 1,
         padding_mode: str = "zeros",
+        kernel: str = "siren",
     ) -> None:
         super().__init__(
             group, in_channels, out_channels, kernel_size, radius, padding, bias, mask, slope, stride, padding_mode
         )
-        n = self.chart.n
-        fan_in = in_channels * self.kernel_size**n
-        self.kernel = Siren(n, in_channels * out_channels, hidden, layers, omega, fan_in=fan_in)
+        self.kernel = self._function_of_positions(kernel, hidden, layers, omega)
 
     def weight(self, samples: GroupSamples) -> Tensor:
         """Return the kernel ``[out_channels, S, in_channels, *window]`` at elements of H."""
@@ -223,6 +237,41 @@ class LiftingConv(_ImplicitConv):
         check_samples(samples, self.chart)
         out = self._convolve(x, self.weight(samples).flatten(0, 1))
         return self._biased(out.unflatten(1, (self.out_channels, len(samples.elements))))
+
+
+class FibreConv(LiftingConv):
+    """From features of the group to features of the group, at each element of H on its own.
+
+    (F ⋆ k)(t, g) = ∫ F(t + y, g) k(g⁻¹y) dy / abs(det g): a `GroupConv` whose kernel along H is concentrated at the
+    identity. It costs S and not S² products, and no sum over samples is estimated; elements meet in the pooling only.
+
+    Args: Those of `LiftingConv`; channels are of features.
+
+    Properties:
+        fibre_equivariance: for elements that map the grid to itself and samples that they permute, exactly.
+    """
+
+    def forward(self, x: Tensor, samples: GroupSamples) -> Tensor:
+        """Return features at the same elements of H.
+
+        Args:
+            x: ``[B, in_channels, S, *spatial]``.
+            samples: The S elements.
+
+        Returns:
+            ``[B, out_channels, S, *spatial']``.
+
+        Raises:
+            ShapeError: The input does not fit.
+        """
+        n, count = self.chart.n, len(samples.elements)
+        self._check_images(x, n + 3, f"features [B, {self.in_channels}, S, {n} axes]")
+        check_samples(samples, self.chart)
+        if x.shape[2] != count:
+            raise ShapeError(f"The features {list(x.shape)} are at {x.shape[2]} samples, not {count}.")
+        weight = self.weight(samples).transpose(0, 1).flatten(0, 1)
+        out = self._convolve(x.transpose(1, 2).flatten(1, 2), weight, count)
+        return self._biased(out.unflatten(1, (count, self.out_channels)).transpose(1, 2))
 
 
 class GroupConv(_ImplicitConv):

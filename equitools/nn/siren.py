@@ -14,24 +14,25 @@ __all__ = ["Siren"]
 
 
 class Siren(torch.nn.Module):
-    """A perceptron with sines between its layers, x ↦ W sin(ω (… sin(ω₀ (A x + a)) …)) + b.
+    """A perceptron with sines between its layers, x ↦ (W sin(ω (… sin(ω₀ (A x + a)) …)) + b) / √fan_in.
 
     Args:
         in_features: Coordinates of a point.
         out_features: Values at a point.
         hidden: Width of the hidden layers.
         layers: Sines; the first one is of the coordinates, one linear layer follows the last one.
-        omega: ω₀, the highest frequency of the first layer for coordinates that lie in [−1, 1].
-        hidden_omega: ω of the further layers; by default ω₀.
+        omega: ω₀, the scale of the first layer's frequencies, for coordinates in about [−1, 1].
+        hidden_omega: ω of the further layers, whose weights are 1 / ω as large at the start: the function is the same,
+            and the steps of an optimiser that does not know ω are ω times as large. Published is ω₀.
         fan_in: What the values are weights of: so many products are summed up. The values' variance at the start is
-            1 / ``fan_in``.
+            1 / ``fan_in``; by a factor, not by small weights W, so that one learning rate does for all layers.
 
     Raises:
         ConfigError: A number is not positive.
 
     Properties:
-        frequencies: every derivative along a coordinate is at most the one of the same network with larger ω₀; at the
-            start a hidden layer's arguments have a standard deviation near 1, whatever the depth.
+        frequencies: at the start no sine of the first layer turns faster along a coordinate than by ω₀ / in_features
+            radians, and the arguments of further sines have a standard deviation near 1, whatever the depth.
         variance: at the start the values have a variance near 1 / ``fan_in``.
 
     Source:
@@ -47,11 +48,10 @@ class Siren(torch.nn.Module):
         hidden: int = 32,
         layers: int = 2,
         omega: float = 10.0,
-        hidden_omega: float | None = None,
+        hidden_omega: float = 1.0,
         fan_in: float = 1.0,
     ) -> None:
         super().__init__()
-        hidden_omega = omega if hidden_omega is None else hidden_omega
         numbers = {"in_features": in_features, "out_features": out_features, "hidden": hidden, "layers": layers}
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
@@ -65,6 +65,7 @@ class Siren(torch.nn.Module):
         sines = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
         self.sines = torch.nn.ModuleList(sines)
         self.last = torch.nn.Linear(hidden, out_features)
+        self.scale = fan_in**-0.5
         with torch.no_grad():
             for k, linear in enumerate(sines):
                 width = linear.in_features
@@ -72,7 +73,7 @@ class Siren(torch.nn.Module):
                 linear.weight.uniform_(-bound, bound)
                 if k:
                     linear.bias.zero_()  # ω times a random one would be as large as the argument itself
-            bound = math.sqrt(6 / (hidden * fan_in))
+            bound = math.sqrt(6 / hidden)
             self.last.weight.uniform_(-bound, bound)
             self.last.bias.zero_()
 
@@ -86,4 +87,4 @@ class Siren(torch.nn.Module):
             raise ShapeError(f"This network is of points [..., {self.in_features}], given {list(x.shape)}.")
         for omega, linear in zip(self.omegas, self.sines, strict=True):
             x = torch.sin(omega * linear(x))
-        return self.last(x)
+        return self.last(x) * self.scale

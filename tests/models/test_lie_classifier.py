@@ -13,7 +13,7 @@ from equitools.nn import closed_samples
 
 SMALL = {
     "classes": 3, "width": 3, "stem_kernel": 3, "stem_radius": 1.5, "stem_stride": 1, "stem_padding": 0, "pools": 2,
-    "kernel": 3, "radius": 1.5, "hidden": 6, "head": 4, "samples": 3,
+    "kernel": 3, "radius": 1.5, "hidden": 6, "head": 8, "samples": 3, "along": "conv", "kernels": "siren",
 }  # fmt: skip
 
 
@@ -26,10 +26,13 @@ def build(**changes: object) -> LieClassifier:
     return net.eval()
 
 
-@pytest.mark.parametrize(("pool", "pooling"), [("max", "mean"), ("mean", "max")])
+@pytest.mark.parametrize(
+    ("pool", "pooling", "along", "kernels"),
+    [("max", "mean", "conv", "siren"), ("mean", "max", "none", "spline"), ("max", "mean", "none", "siren")],
+)
 @pytest.mark.parametrize("group", ["SO(2)", "SIM(2)", "SL(2)", "GL+(2)"])
-def test_turns_of_the_grid_change_nothing(group: str, pool: str, pooling: str) -> None:
-    net = build(group=group, pool=pool, pooling=pooling)
+def test_turns_of_the_grid_change_nothing(group: str, pool: str, pooling: str, along: str, kernels: str) -> None:
+    net = build(group=group, pool=pool, pooling=pooling, along=along, kernels=kernels, eval_samples=5)
     images = torch.randn(2, 1, 18, 18, dtype=torch.float64)  # 16, 8 and 4 positions are left
     samples = closed_samples(4, torch.float64)
     out = net(images, samples)
@@ -95,6 +98,20 @@ def test_translations_of_what_has_an_empty_border_change_nothing(kind: str) -> N
         torch.testing.assert_close(net(moved), net(images), atol=1e-11, rtol=0)
 
 
+@pytest.mark.parametrize("network", [LieClassifier, ConvClassifier])
+def test_empty_pixels_in_evaluation(network: type[torch.nn.Module]) -> None:
+    nets = []
+    for eval_padding in (None, 10):
+        torch.manual_seed(3)
+        nets.append(network(width=3, stem_padding=6, eval_padding=eval_padding).double().eval())
+    images = torch.rand(2, 1, 20, 20, dtype=torch.float64)
+    padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
+    torch.testing.assert_close(nets[1](images), nets[0](padded))
+    assert float((nets[1](images) - nets[0](images)).detach().abs().max()) > 1e-6  # the border is full here
+    with pytest.raises(ConfigError, match="eval_padding"):
+        network(stem_padding=6, eval_padding=5)
+
+
 def test_three_dimensions() -> None:
     net = build(group="SO(3)", pools=1, blocks=1)
     assert net(torch.randn(2, 1, 10, 10, 10, dtype=torch.float64)).shape == (2, 3)
@@ -136,12 +153,16 @@ def test_wrong_configurations() -> None:
         {"estimator": "haar"},
         {"mask": "x"},
         {"pooling": "sum"},
+        {"along": "x"},
+        {"kernels": "x"},
     ):
         with pytest.raises(UnknownNameError):
             LieClassifier(**wrong)  # type: ignore[arg-type]
     for wrong in ({"width": 0}, {"head": True}, {"dropout": -0.1}):
         with pytest.raises(ConfigError):
             ConvClassifier(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="zeros"):
+        ConvClassifier(padding_mode="zero")
     with pytest.raises(ShapeError, match="nothing left"):
         build()(torch.zeros(1, 1, 5, 5, dtype=torch.float64))
     with pytest.raises(ShapeError, match="images"):

@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
-from equitools.nn import GroupConv, GroupSamples, LiftingConv, PolarChart, PolarSampler, closed_samples, group_pool
-from equitools.nn.lie_conv import support_mask
+from equitools.nn import (
+    GroupSamples,
+    PolarChart,
+    PolarSampler,
+    closed_samples,
+    group_pool,
+)
+from equitools.nn.lie_conv import FibreConv, GroupConv, LiftingConv, support_mask
 from equitools.nn.lie_samples import check_samples
 
 GROUPS = ["SO(2)", "SIM(2)", "SL(2)", "GL+(2)", "SO(3)", "SIM(3)", "SL(3)", "GL+(3)"]
@@ -161,10 +167,11 @@ def permutation(samples: GroupSamples, quarters: int) -> Tensor:
     return distance.argmin(1)
 
 
+@pytest.mark.parametrize("kernel", ["siren", "spline"])
 @pytest.mark.parametrize("group", ["SO(2)", "SIM(2)", "SL(2)", "GL+(2)"])
-def test_lifting_equivariance(group: str) -> None:
+def test_lifting_equivariance(group: str, kernel: str) -> None:
     torch.manual_seed(0)
-    layer = LiftingConv(group, 2, 3, 5, padding=1, hidden=8).double()
+    layer = LiftingConv(group, 2, 3, 5, padding=1, hidden=8, kernel=kernel).double()
     samples = closed_samples(4, torch.float64)
     x = torch.randn(2, 2, 9, 9, dtype=torch.float64)
     out = layer(x, samples)
@@ -193,6 +200,32 @@ def test_group_equivariance(group: str, kernel_size: int) -> None:
         torch.testing.assert_close(
             layer(turned(x[:, :, q], quarters), samples), turned(out[:, :, q], quarters), atol=1e-12, rtol=0
         )
+
+
+@pytest.mark.parametrize("kernel", ["siren", "spline"])
+def test_fibre_equivariance(kernel: str) -> None:
+    torch.manual_seed(1)
+    stretch = PolarSampler("GL+(2)", 0.3).draw(2, generator(0), torch.float64).elements
+    elements = (closed_samples(4, torch.float64).elements[:, None] @ stretch).flatten(0, 1)
+    samples = GroupSamples(elements, torch.ones(8, dtype=torch.float64))
+    layer = FibreConv("GL+(2)", 2, 3, 5, padding=2, hidden=6, kernel=kernel, padding_mode="replicate").double()
+    x = torch.randn(2, 2, 8, 7, 7, dtype=torch.float64)
+    out = layer(x, samples)
+    for quarters in (1, 2, 3):
+        q = permutation(samples, quarters)
+        torch.testing.assert_close(
+            layer(turned(x[:, :, q], quarters), samples), turned(out[:, :, q], quarters), atol=1e-12, rtol=0
+        )
+    # each element on its own is a lifting convolution of as many channels
+    lift = LiftingConv("GL+(2)", 2, 3, 5, padding=2, hidden=6, kernel=kernel, padding_mode="replicate").double()
+    lift.load_state_dict(layer.state_dict())
+    for s in range(8):
+        one = GroupSamples(elements[s : s + 1], samples.weights[:1])
+        torch.testing.assert_close(out[:, :, s], lift(x[:, :, s], one)[:, :, 0])
+    with pytest.raises(ShapeError, match="at 8 samples, not 1"):
+        layer(x, one)
+    with pytest.raises(UnknownNameError, match="spline"):
+        FibreConv("SO(2)", 1, 1, kernel="splime")
 
 
 def test_group_convolution_is_its_sum() -> None:
@@ -288,6 +321,31 @@ def test_empty_batch_strides_and_dtypes() -> None:
     lift64 = LiftingConv("SO(2)", 1, 2, 3, hidden=4).double()
     lift64.load_state_dict(lift.state_dict())
     torch.testing.assert_close(lift64(x.double(), closed_samples(3, torch.float64)).float(), lift(x, samples))
+
+
+def test_strides_leave_every_second_position() -> None:
+    torch.manual_seed(8)
+    samples = closed_samples(4, torch.float64)
+    for kind, shape in ((LiftingConv, (1, 2, 9, 9)), (GroupConv, (1, 2, 4, 9, 9))):
+        full = kind("SL(2)", 2, 3, 3, padding=1, hidden=4).double()
+        half = kind("SL(2)", 2, 3, 3, padding=1, hidden=4, stride=2).double()
+        half.load_state_dict(full.state_dict())
+        x = torch.randn(shape, dtype=torch.float64)
+        torch.testing.assert_close(half(x, samples), full(x, samples)[..., ::2, ::2])
+
+
+def test_replicated_borders_are_those_of_a_larger_image() -> None:
+    torch.manual_seed(9)
+    samples = closed_samples(3, torch.float64)
+    layer = GroupConv("SO(2)", 2, 2, 5, padding=2, hidden=4, padding_mode="replicate").double()
+    inner = GroupConv("SO(2)", 2, 2, 5, hidden=4).double()
+    inner.load_state_dict(layer.state_dict())
+    x = torch.full((1, 2, 3, 12, 12), 0.7, dtype=torch.float64)
+    x[..., 4:8, 4:8] = torch.rand(1, 2, 3, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(layer(x[..., 2:-2, 2:-2], samples), inner(x, samples))
+    assert layer(x[:0], samples).shape == (0, 2, 3, 12, 12)
+    with pytest.raises(UnknownNameError, match="replicate"):
+        GroupConv("SO(2)", 1, 1, padding_mode="mirror")
 
 
 # ---- masks and pooling ----------------------------------------------------------------------------------------------

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
 from equitools.groups import MatrixGroup
-from equitools.nn import GroupConv, GroupSamples, LiftingConv, PolarSampler, group_pool
+from equitools.nn import GroupSamples, PolarSampler, group_pool
+from equitools.nn.lie_conv import PADDINGS, FibreConv, GroupConv, LiftingConv
 from equitools.ops.precision import full_precision
 
 __all__ = ["ConvClassifier", "LieClassifier", "matched_cnn", "num_parameters"]
 
 _POOLS = ("max", "mean")
+_ALONG = ("none", "conv")
 _EVALUATIONS = ("quadrature", "random")
 _REDUCE: dict[tuple[str, int], Callable[..., Tensor]] = {
     ("max", 2): torch.nn.functional.max_pool2d,
@@ -44,6 +47,19 @@ def _head(width: int, hidden: int, classes: int, dropout: float) -> torch.nn.Seq
     )
 
 
+def _extra(padding: int, eval_padding: int | None) -> int:
+    if eval_padding is not None and eval_padding < padding:
+        raise ConfigError(f"eval_padding={eval_padding} is less than stem_padding={padding}.")
+    return 0 if eval_padding is None else eval_padding - padding
+
+
+def _on_drawn_lattice(images: Tensor, period: int, axes: int) -> Tensor:
+    sides: list[int] = []
+    for before in torch.randint(period, (axes,)).tolist():
+        sides += [before, period - 1 - before]
+    return torch.nn.functional.pad(images, sides)
+
+
 class LieClassifier(torch.nn.Module):
     """A residual network over ℝⁿ⋊H: lifting, blocks of group convolutions, pooling over H and positions, a head.
 
@@ -61,6 +77,11 @@ class LieClassifier(torch.nn.Module):
         stem_kernel: Window of the lifting convolution, in pixels.
         stem_stride: Its stride.
         stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
+        eval_padding: As many in evaluation, where digits may lie at the border; by default as in training. Pixels that
+            are empty anyway cost time only.
+        drawn_lattice: In training, draw where the lattice of positions lies that strides and poolings leave: put 0 to
+            period − 1 more empty pixels before the image, and the rest of them behind it. Positions are elements of the
+            group too, and without this a network trained on centred images knows one place of the lattice only.
         stem_radius: Its radius, as of `equitools.nn.LiftingConv`.
         kernel: Window of the group convolutions.
         radius: Their radius.
@@ -71,6 +92,9 @@ class LieClassifier(torch.nn.Module):
         estimator: Of the sampler.
         evaluation: ``"quadrature"``: the same elements each time; ``"random"``: drawn.
         pool: ``"max"`` or ``"mean"``, over positions and samples (with the samples' weights).
+        along: ``"none"``: `equitools.nn.FibreConv`, elements of H meet in the pooling only; ``"conv"``:
+            `equitools.nn.GroupConv`, as published, which costs the square of the number of samples.
+        kernels: ``"spline"`` or ``"siren"``, of the lifting and of ``along="none"``; the others are of sines.
         mask: Of the kernels.
         slope: Of soft masks.
         hidden: Width of the sine networks.
@@ -90,7 +114,7 @@ class LieClassifier(torch.nn.Module):
         evaluation_is_deterministic: with ``"quadrature"``, the same images have the same logits.
 
     Source: M. Mironenco, P. Forré, Lie Group Decompositions for Equivariant Neural Networks (ICLR 2024); smaller, with
-        batch normalisation, one set of samples for all layers and means over them.
+        batch normalisation, one set of samples for all layers, and by default without kernels along H.
     """
 
     def __init__(
@@ -98,16 +122,18 @@ class LieClassifier(torch.nn.Module):
         classes: int = 10,
         group: str | MatrixGroup = "GL+(2)",
         in_channels: int = 1,
-        width: int = 12,
+        width: int = 16,
         blocks: int = 2,
         pools: int = 1,
         pooling: str = "mean",
-        stem_kernel: int = 11,
-        stem_stride: int = 2,
-        stem_padding: int = 6,
-        stem_radius: float | None = 4.4,
+        stem_kernel: int = 7,
+        stem_stride: int = 1,
+        stem_padding: int = 3,
+        eval_padding: int | None = None,
+        drawn_lattice: bool = False,
+        stem_radius: float | None = 2.8,
         kernel: int = 5,
-        radius: float | None = 2.2,
+        radius: float | None = 2.0,
         samples: int = 6,
         eval_samples: int = 24,
         spread: float = 0.15,
@@ -115,10 +141,12 @@ class LieClassifier(torch.nn.Module):
         estimator: str = "log_normal",
         evaluation: str = "quadrature",
         pool: str = "max",
+        along: str = "none",
+        kernels: str = "spline",
         mask: str = "soft",
         slope: float = 8.0,
         hidden: int = 32,
-        omega: float = 8.0,
+        omega: float = 6.0,
         conv_omega: float = 4.0,
         group_omega: float | None = 1.0,
         head: int = 32,
@@ -133,41 +161,25 @@ class LieClassifier(torch.nn.Module):
         chart = self.sampler.chart
         self.samples, self.eval_samples, self.evaluation = samples, eval_samples, evaluation
         self.pool, self.pools, self.pooling = pool, pools, pooling
+        self.extra = _extra(stem_padding, eval_padding)
+        self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         norm: Callable[[int], torch.nn.Module] = torch.nn.BatchNorm2d  # of channels; all else is made one plane
+        shared: dict[str, Any] = {"bias": False, "mask": mask, "slope": slope, "layers": 2}
         self.stem = LiftingConv(
-            chart,
-            in_channels,
-            width,
-            stem_kernel,
-            stem_radius,
-            stem_padding,
-            False,
-            mask,
-            slope,
-            hidden,
-            2,
-            omega,
-            stem_stride,
-        )
+            chart, in_channels, width, stem_kernel, stem_radius, stem_padding,
+            hidden=hidden, omega=omega, stride=stem_stride, kernel=kernels, **shared,
+        )  # fmt: skip
         self.stem_norm = norm(width)
+        shared |= {"padding_mode": "replicate", "hidden": hidden, "omega": conv_omega}
+        if along == "none":
+            shared["kernel"] = kernels
+        elif along == "conv":
+            shared["group_omega"] = group_omega
+        else:
+            raise UnknownNameError(f"There is no mixing {along!r} along H. {nearest(along, _ALONG)}")
+        layer = FibreConv if along == "none" else GroupConv
         self.convs = torch.nn.ModuleList(
-            GroupConv(
-                chart,
-                width,
-                width,
-                kernel,
-                radius,
-                kernel // 2,
-                False,
-                mask,
-                slope,
-                hidden,
-                2,
-                conv_omega,
-                group_omega,
-                padding_mode="replicate",
-            )
-            for _ in range(blocks)
+            layer(chart, width, width, kernel, radius, kernel // 2, **shared) for _ in range(blocks)
         )
         self.norms = torch.nn.ModuleList(norm(width) for _ in range(blocks))
         self.head = _head(width, head, classes, dropout)
@@ -198,6 +210,10 @@ class LieClassifier(torch.nn.Module):
             ShapeError: The input does not fit.
         """
         samples = self.draw() if samples is None else samples
+        if self.training and self.drawn_lattice:
+            images = _on_drawn_lattice(images, self.period, self.sampler.chart.n)
+        elif not self.training and self.extra:
+            images = torch.nn.functional.pad(images, (self.extra,) * 2 * self.sampler.chart.n)
         x = self._plane(self.stem_norm, self.stem(images, samples)).relu()
         x = self._pooled(x, 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -228,7 +244,10 @@ class ConvClassifier(torch.nn.Module):
         stem_kernel: Window of the first convolution.
         stem_stride: Its stride.
         stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
+        eval_padding: As of `LieClassifier`.
+        drawn_lattice: As of `LieClassifier`. There it is a sample of the group; here it is an augmentation.
         kernel: Window of the others.
+        padding_mode: Of the others: ``"replicate"`` as in `LieClassifier`, or ``"zeros"``, which is more usual.
         pool: ``"max"`` or ``"mean"``, over positions.
         head: Width of the hidden layer of the head.
         dropout: In the head.
@@ -246,10 +265,13 @@ class ConvClassifier(torch.nn.Module):
         blocks: int = 2,
         pools: int = 1,
         pooling: str = "mean",
-        stem_kernel: int = 11,
-        stem_stride: int = 2,
-        stem_padding: int = 6,
+        stem_kernel: int = 7,
+        stem_stride: int = 1,
+        stem_padding: int = 3,
+        eval_padding: int | None = None,
+        drawn_lattice: bool = False,
         kernel: int = 5,
+        padding_mode: str = "replicate",
         pool: str = "max",
         head: int = 32,
         dropout: float = 0.2,
@@ -262,11 +284,15 @@ class ConvClassifier(torch.nn.Module):
             pool,
             pooling,
         )
+        if padding_mode not in PADDINGS:
+            raise UnknownNameError(f"There is no padding {padding_mode!r}. {nearest(padding_mode, PADDINGS)}")
         self.pool, self.pools, self.pooling = pool, pools, pooling
+        self.extra = _extra(stem_padding, eval_padding)
+        self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, stem_stride, stem_padding, bias=False)
         self.stem_norm = torch.nn.BatchNorm2d(width)
         self.convs = torch.nn.ModuleList(
-            torch.nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False, padding_mode="replicate")
+            torch.nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False, padding_mode=padding_mode)
             for _ in range(blocks)
         )
         self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(width) for _ in range(blocks))
@@ -280,6 +306,10 @@ class ConvClassifier(torch.nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != self.stem.in_channels:
             raise ShapeError(f"Images [B, {self.stem.in_channels}, H, W] are needed, given {list(images.shape)}.")
+        if self.training and self.drawn_lattice:
+            images = _on_drawn_lattice(images, self.period, 2)
+        elif not self.training and self.extra:
+            images = torch.nn.functional.pad(images, (self.extra,) * 4)
         x = self._pooled(self.stem_norm(self.stem(images)).relu(), 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = self._pooled(x + norm(conv(x)).relu(), k + 1)
