@@ -82,7 +82,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1, 1, 1.15))
+    figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.4), width_ratios=(1, 1, 1), layout="constrained")
     colours = ["#718096", "#2b6cb0", "#dd6b20", "#38a169"]
     for run in result["rows"]["per"]["runs"] if "per" in result["rows"] else []:
         epochs = [level[0] for level in run["levels"]]
@@ -101,14 +101,15 @@ def plot(result: dict[str, Any], path: Path) -> None:
         colour = "#2b6cb0" if row == "per" else "#a0aec0"
         axes[2].barh(k, statistics.mean(values), color=colour, height=0.62)
         axes[2].plot(values, [k] * len(values), "o", color="#1a202c", ms=3)
-    axes[2].set(yticks=range(len(names)), title="test MSE", xscale="log")
+    axes[2].set(yticks=range(len(names)), title="test MSE", xlim=(0, None))
+    axes[2].axvline(statistics.mean(result["floor"]), color="#dd6b20", lw=1, ls="--", label="least for O(3)")
+    axes[2].legend(frameon=False, fontsize=8)
     axes[2].set_yticklabels([NAMES[row] for row in names], fontsize=8)
     axes[2].invert_yaxis()
     for ax in axes:
         ax.title.set_fontsize(10)
         ax.grid(alpha=0.25, linewidth=0.5)
         ax.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
