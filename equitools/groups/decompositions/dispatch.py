@@ -241,8 +241,7 @@ def log_density(group: str | MatrixGroup, parts: Sequence[Tensor], kind: str) ->
     """Return the logarithm of the density of the left Haar measure in the coordinates of a decomposition.
 
     The functions ``…_log_density`` say what the coordinates are and how their volumes are measured. For affine groups
-    it is that of the linear part less log abs(det), with the volume of the translation.
-    (Right Haar: without log abs(det).)
+    it is that of the linear part less log abs(det), with the volume of the translation. (Right Haar: without it.)
 
     Args:
         group: A group, or its name.
