@@ -31,7 +31,7 @@ from equitools._atomic import atomic_path, write_text
 from equitools.data import symmetric_navier_stokes
 from equitools.groups import FiniteGroup
 from equitools.models.images import FNO, GFNO
-from equitools.ops import act_on_grid
+from equitools.ops import permute_pixels
 
 BATCH, RATE, DECAY, EPOCHS = 20, 1e-3, 1e-4, 50
 #: Frames that a network sees, and frames that it then rolls out.
@@ -98,7 +98,7 @@ def judge(network: torch.nn.Module, data: Tensor) -> Tensor:
 
 def turned(data: Tensor, quarters: int) -> Tensor:
     """Turn flows about pixel (0, 0), which takes solutions to solutions."""
-    return act_on_grid(FiniteGroup.named("p4").matrices[quarters % 4], data, "origin")
+    return permute_pixels(FiniteGroup.named("p4").matrices[quarters % 4], data, "origin")
 
 
 class Training:

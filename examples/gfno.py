@@ -17,7 +17,7 @@ import torch
 from equitools.data import symmetric_navier_stokes
 from equitools.groups import FiniteGroup
 from equitools.models.images import FNO, GFNO
-from equitools.ops import act_on_grid
+from equitools.ops import permute_pixels
 
 NETWORKS = {
     "gfno": lambda: GFNO(10, 1, width=4, modes=6, layers=3, group="p4"),
@@ -56,7 +56,8 @@ def main() -> None:
     with torch.no_grad():
         upright = float(error(network, test).mean())
         turned = [
-            float(error(network, act_on_grid(g, test, "origin")).mean()) for g in FiniteGroup.named("p4").matrices[1:]
+            float(error(network, permute_pixels(g, test, "origin")).mean())
+            for g in FiniteGroup.named("p4").matrices[1:]
         ]
     print(f"upright: {100 * upright:.4f} %")
     print("turned: " + ", ".join(f"{100 * value:.4f} %" for value in turned))

@@ -1,11 +1,7 @@
-"""Every public name of the architecture document, called with the signature that it promises.
-
-What later issues bring stands in `LATER`; when such a name appears, its test moves up here.
-"""
+"""Every public name of the architecture document, called with the signature that it promises."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import inspect
 
@@ -13,23 +9,6 @@ import pytest
 import torch
 
 import equitools as et
-
-#: Dotted name -> what brings it. A name that has appeared fails `test_later_names_are_still_absent`.
-LATER = {
-    "equitools.groups.GLPlus": "the Lie toolbox",
-    "equitools.groups.SL": "the Lie toolbox",
-    "equitools.groups.Sp": "the Lie toolbox",
-}
-
-
-def exists(dotted: str) -> bool:
-    module, name = dotted.rsplit(".", 1)
-    return hasattr(importlib.import_module(module), name)
-
-
-@pytest.mark.parametrize("dotted", LATER)
-def test_later_names_are_still_absent(dotted):
-    assert not exists(dotted), f"{dotted} ({LATER[dotted]}) is there: test it here and take it from LATER."
 
 
 def test_packages():
@@ -50,13 +29,14 @@ def test_convention_and_change_of_basis():
     assert torch.allclose(matrix @ et.groups.change_of_basis(b, a, "1x0e+1x1o+2x2e"), torch.eye(14).double())
 
 
-@pytest.mark.parametrize("name", ["SO", "O", "SE", "E"])
+@pytest.mark.parametrize("name", ["SO", "O", "SE", "E", "GLPlus", "SL", "Sp"])
 def test_matrix_groups(name):
-    group = getattr(et.groups, name)(3)
-    assert group.name == f"{name}(3)"
+    n = 4 if name == "Sp" else 3
+    group = getattr(et.groups, name)(n)
+    assert group.name == f"{name}({n})".replace("Plus", "+")
     element = group.sample((4,))
     assert element.shape[0] == 4
-    assert element.shape[-1] == (4 if name in {"SE", "E"} else 3)
+    assert element.shape[-1] == (4 if name in {"SE", "E"} else n)
     assert bool(torch.as_tensor(group.contains(element)).all())
     algebra = group.algebra_basis
     assert algebra.shape[-1] == element.shape[-1]
@@ -64,6 +44,28 @@ def test_matrix_groups(name):
     coordinates = 0.1 * torch.arange(1.0, len(algebra) + 1, dtype=torch.float64)
     small = group.exp(coordinates)
     assert torch.allclose(group.exp(group.log(small)), small, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["GLPlus", "SL", "Sp"])
+def test_decompositions(name):
+    group = getattr(et.groups, name)(4 if name == "Sp" else 3)
+    g = group.sample((5,))
+    parts = {kind: group.decompose(g, kind) for kind in ("polar", "kak", "iwasawa")}
+    for kind, found in parts.items():
+        assert all(part.shape == g.shape for part in found)
+        assert torch.allclose(group.compose(found, kind), g, atol=1e-10)
+    p, k = parts["polar"]
+    one = torch.eye(g.shape[-1], dtype=g.dtype)
+    assert torch.allclose(p, p.mT)
+    assert bool((torch.linalg.eigvalsh(p) > 0).all())
+    assert torch.allclose(k @ k.mT, one, atol=1e-10)
+    for kind in ("kak", "iwasawa"):
+        a = parts[kind][1]
+        assert bool((a.diagonal(dim1=-2, dim2=-1) > 0).all())
+        assert torch.allclose(a, torch.diag_embed(a.diagonal(dim1=-2, dim2=-1)), atol=1e-10)
+    k, _, n = parts["iwasawa"]
+    assert torch.allclose(k @ k.mT, one, atol=1e-10)
+    assert name == "Sp" or torch.allclose(n.tril(), one.expand_as(n), atol=1e-10)
 
 
 def test_lorentz_group():

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError
-from equitools.groups.lie import SO, MatrixGroup, matrix_logarithm
+from equitools.groups.matrix_group import MatrixGroup
+from equitools.groups.orthogonal import SO
+from equitools.groups.polar_factor import polar_factor
 
 __all__ = ["Lorentz", "lorentz_metric", "polar_factor"]
 
@@ -43,6 +45,7 @@ class Lorentz(MatrixGroup):
         super().__init__(4)
         self.proper = bool(proper)
         self.reflections = not self.proper
+        self.connected = self.proper
         self.name = "SO+(1,3)" if self.proper else "O(1,3)"
 
     @property
@@ -83,7 +86,8 @@ class Lorentz(MatrixGroup):
         to π than 1e-6 the result loses its digits.
 
         Raises:
-            ShapeError: An element reverses time or space (no logarithm), or the shape is wrong.
+            ShapeError: An element reverses time or space (no logarithm), a matrix is far (1e-3) from all elements, or
+                the shape is wrong.
 
         Properties:
             log_inverts_exp: log(exp(x)) = x for rotation angles below π.
@@ -91,8 +95,8 @@ class Lorentz(MatrixGroup):
         self._check(g)
         if bool((g[..., 0, 0] <= 0).any()) or bool((torch.linalg.det(g) <= 0).any()):
             raise ShapeError("An element that reverses time or space is not the exponential of anything real.")
-        algebra = matrix_logarithm(g)
-        return torch.einsum("...ij,kij->...k", algebra, self.algebra_basis.to(g)) / 2
+        self.require(g, self.log_tolerance)
+        return self._principal_log(g)
 
     def sample(
         self,
@@ -190,51 +194,3 @@ class Lorentz(MatrixGroup):
         if self.proper and not bool(self.contains(factor).all()):
             raise ShapeError("The polar factor of a matrix reverses time or space: it is not in SO+(1,3).")
         return factor
-
-
-def polar_factor(a: Tensor, signature: tuple[float, ...], iterations: int = 60) -> Tensor:
-    """Return the factor q of a = q s where qᵀ J q = J, J s = sᵀ J and s has eigenvalues with positive real parts.
-
-    Newton's iteration x ← (x + J x⁻ᵀ J) / 2, scaled by the determinant as long as it is far from its limit. Every step
-    goes along with multiplication by J-orthogonal matrices, so that the limit does. It is differentiable to any order.
-
-    Args:
-        a: ``[..., n, n]``.
-        signature: Diagonal of J, entries ±1; all ones is the ordinary polar decomposition.
-        iterations: At most so many; fewer than ten are usual.
-
-    Returns:
-        ``[..., n, n]``.
-
-    Raises:
-        ShapeError: A matrix has no such factor.
-    """
-    n = len(signature)
-    metric = torch.tensor(signature, dtype=a.dtype, device=a.device)
-    if not _has_polar_factor(a.detach(), metric):
-        raise ShapeError(
-            "A matrix has no generalised polar factor: it is singular or not finite, or J aᵀ J a has an eigenvalue "
-            "that is real and not positive."
-        )
-    tolerance = 10 * n * torch.finfo(a.dtype).eps
-    x = a
-    for _ in range(iterations):
-        y = metric.unsqueeze(-1) * torch.linalg.inv(x).transpose(-1, -2) * metric
-        step = (x - y).detach().abs().amax((-1, -2)) / x.detach().abs().amax((-1, -2))
-        far = (step > 0.1)[..., None, None]
-        scale = torch.linalg.det(x.detach()).abs().pow(-1 / n)[..., None, None]
-        scale = torch.where(far, scale, torch.ones_like(scale))
-        x = (scale * x + y / scale) / 2
-        if not bool((step > tolerance**0.5).any()):  # convergence is quadratic: this step was the last that counts
-            return x
-    raise ShapeError("The iteration for the generalised polar factor did not converge: a matrix is too near to none.")
-
-
-def _has_polar_factor(a: Tensor, metric: Tensor) -> bool:
-    if a.numel() == 0:
-        return True
-    if not bool(a.isfinite().all()):
-        return False
-    values = torch.linalg.eigvals(metric.unsqueeze(-1) * a.transpose(-1, -2) * metric @ a)
-    small = 100 * torch.finfo(a.dtype).eps * values.abs().amax(-1, keepdim=True)
-    return not bool(((values.real <= small) & (values.imag.abs() <= small)).any())

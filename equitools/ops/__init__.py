@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
+from equitools.ops.diagram_tables import DiagramSpace
+from equitools.ops.diagrams import diagram_linear
 from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
-from equitools.ops.grid_actions import act_on_grid, grid_index
+from equitools.ops.grid_actions import grid_index, permute_pixels
 from equitools.ops.kernel_orbits import group_kernel, group_kernel_index, lifting_kernel, lifting_kernel_index
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
@@ -32,16 +34,17 @@ from equitools.ops.top_eigenpairs import top_eigenpairs
 
 __all__ = [
     "BackendStatus",
+    "DiagramSpace",
     "EdgeFrames",
     "ExaminedAxes",
     "SymmetricContractionPlan",
     "TensorProductPlan",
-    "act_on_grid",
     "active_backend",
     "ball_query",
     "bessel_basis",
     "by_degree",
     "by_order",
+    "diagram_linear",
     "edge_frames",
     "edge_quaternion",
     "eigh3",
@@ -63,6 +66,7 @@ __all__ = [
     "lifting_kernel",
     "lifting_kernel_index",
     "matrix_product",
+    "permute_pixels",
     "polynomial_envelope",
     "principal_axes",
     "radial_tensor_product_conv",

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError
 
-__all__ = ["Centre", "act_on_grid", "grid_index"]
+__all__ = ["Centre", "grid_index", "permute_pixels"]
 
 Centre = Literal["grid", "origin"]
 
 
-def act_on_grid(g: Tensor, images: Tensor, centre: Centre = "grid") -> Tensor:
+def permute_pixels(g: Tensor, images: Tensor, centre: Centre = "grid") -> Tensor:
     """Turn or reflect images, exactly.
 
     Args:
@@ -69,13 +69,13 @@ def grid_index(elements: Tensor, shape: tuple[int, ...], centre: Centre = "grid"
     Args:
         elements: Signed permutation matrices ``[G, d, d]``.
         shape: Of the grid, d lengths.
-        centre: As for `act_on_grid`.
+        centre: As for `permute_pixels`.
 
     Returns:
         ``[G, N₁ ⋯ N_d]`` int64: the flattened ``g f`` is the flattened f at these places.
     """
     numbers = torch.arange(int(torch.tensor(shape).prod())).reshape(shape)
-    return torch.stack([act_on_grid(g, numbers, centre).reshape(-1) for g in elements])
+    return torch.stack([permute_pixels(g, numbers, centre).reshape(-1) for g in elements])
 
 
 def _parts(g: Tensor) -> tuple[list[int], list[int]]:

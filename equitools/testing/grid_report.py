@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import FiniteGroup
-from equitools.ops.grid_actions import Centre, act_on_grid
+from equitools.ops.grid_actions import Centre, permute_pixels
 
 __all__ = ["grid_equivariance", "move"]
 
@@ -43,7 +43,7 @@ def move(group: FiniteGroup, element: int, x: Tensor, kind: str, centre: Centre 
         return x
     matrix = group.matrices[element]
     sign = torch.linalg.det(matrix).round().to(x) if kind == "pseudoscalar" else 1.0
-    return sign * act_on_grid(matrix, x, centre)
+    return sign * permute_pixels(matrix, x, centre)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from equitools.errors import ConfigError, ShapeError
 from equitools.groups import FiniteGroup
 from equitools.models.images import FNO, GFNO
 from equitools.models.images.grid_embedding import grid_embedding
-from equitools.ops import act_on_grid
+from equitools.ops import permute_pixels
 
 
 def some_net(**options):
@@ -23,8 +23,8 @@ def deviation(net, group, parity, centre, size=9):
     with torch.no_grad():
         for g in FiniteGroup.named(group).matrices:
             sign = torch.linalg.det(g).round() if parity == "pseudoscalar" else 1.0
-            found = net(sign * act_on_grid(g, x, centre))
-            wanted = sign * act_on_grid(g, net(x), centre)
+            found = net(sign * permute_pixels(g, x, centre))
+            wanted = sign * permute_pixels(g, net(x), centre)
             worst = max(worst, float((found - wanted).abs().max() / wanted.abs().max()))
     return worst
 
@@ -72,12 +72,12 @@ def test_parameters(modes):
 def test_invariance(centre, size):
     distance = grid_embedding("distance", size, torch.zeros(1), centre)
     for g in FiniteGroup.named("p4m").matrices:
-        assert torch.equal(act_on_grid(g, distance, centre), distance)
+        assert torch.equal(permute_pixels(g, distance, centre), distance)
     least = distance.argmin() if centre == "origin" else distance[0, (size - 1) // 2, (size - 1) // 2] - distance.min()
     assert least == 0
     plain = grid_embedding("cartesian", size, torch.zeros(1), centre)
     assert plain.shape == (2, size, size)
-    assert not torch.equal(act_on_grid(FiniteGroup.named("p4").matrices[1], plain, centre), plain)
+    assert not torch.equal(permute_pixels(FiniteGroup.named("p4").matrices[1], plain, centre), plain)
 
 
 @pytest.mark.parametrize("net", [FNO(2, 1, 2, 2, 1), GFNO(2, 1, 2, 2, 1)])

@@ -9,14 +9,14 @@ from torch.nn import functional
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import FiniteGroup
 from equitools.nn import FiniteGroupLinear, GroupConv, GroupPool, LiftingConv
-from equitools.ops import act_on_grid, group_kernel, lifting_kernel
+from equitools.ops import group_kernel, lifting_kernel, permute_pixels
 
 EXACT = {"atol": 1e-12, "rtol": 0.0}
 GRIDS = [("p4", 6), ("p4", 5), ("p4m", 6), ("p4m", 5), ("D2(2)", 4), ("O", 4), ("Oh", 3), ("S_3", 3)]
 
 
 def on_grid(group, a, images):
-    return act_on_grid(group.matrices[a], images)
+    return permute_pixels(group.matrices[a], images)
 
 
 def moved(group, a, features):

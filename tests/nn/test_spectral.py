@@ -9,13 +9,13 @@ from equitools.errors import ConfigError, ShapeError
 from equitools.groups import FiniteGroup
 from equitools.nn import GroupSpectralConv2d, SpectralConv2d
 from equitools.nn.spectral import hermitian_spectrum
-from equitools.ops import act_on_grid
+from equitools.ops import permute_pixels
 
 
 def moved(group, a, features, centre="grid"):
     """(a·x)(h, p) = x(a⁻¹h, a⁻¹p)."""
     order = group.product(group.inverse[a], torch.arange(group.order))
-    return act_on_grid(group.matrices[a], features[:, :, order], centre)
+    return permute_pixels(group.matrices[a], features[:, :, order], centre)
 
 
 @pytest.mark.parametrize("centre", ["grid", "origin"])
@@ -54,11 +54,11 @@ def test_half_a_spectrum_is_not_turned():
     layer = SpectralConv2d(1, 1, 3).double()
     x = torch.randn(1, 1, 8, 8, dtype=torch.float64)
     turn = FiniteGroup.named("p4").matrices[1]
-    kernel_is_turned = act_on_grid(turn, layer(act_on_grid(turn.mT, x)))
+    kernel_is_turned = permute_pixels(turn, layer(permute_pixels(turn.mT, x)))
     assert float((kernel_is_turned - layer(x)).abs().max() / layer(x).abs().max()) > 0.1
     # even a kernel that is one number, all coefficients alike: rows −3 … 2 are no square about 0
     layer.weight.copy_(torch.tensor([1.0, 0.0]).expand_as(layer.weight))
-    there_and_back = act_on_grid(turn, layer(act_on_grid(turn.mT, x)))
+    there_and_back = permute_pixels(turn, layer(permute_pixels(turn.mT, x)))
     assert float((there_and_back - layer(x)).abs().max()) > 0.1
 
 
@@ -91,7 +91,7 @@ def test_spatial_oracle(size):
     torch.testing.assert_close(layer(x), wanted, atol=1e-14, rtol=0)
     # the kernels in space are turned copies of the first one, about pixel 0
     for g in range(8):
-        copy = act_on_grid(group.matrices[g], kernel.real[:, 0], "origin")
+        copy = permute_pixels(group.matrices[g], kernel.real[:, 0], "origin")
         back = group.product(group.inverse[g], torch.arange(8))
         torch.testing.assert_close(kernel.real[:, g], copy[:, :, back], atol=1e-15, rtol=0)
 
