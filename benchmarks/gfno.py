@@ -263,7 +263,7 @@ def collect(folder: Path, data: dict[str, Tensor], output: Path | None = None, p
         "references": {name: {"percent": value, "known": known} for name, (value, known) in REFERENCES.items()},
     }  # fmt: skip
     written = save("gfno", command("gfno.py"), result, output)
-    if picture is not None and result["complete"]:
+    if picture is not None and all(reports[name, SEEDS[0]].exists() for name in NETWORKS):
         networks = {name: Training(name, folder, SEEDS[0]).best_network() for name in NETWORKS}
         draw(result, networks, data["test"], picture)
     return written
