@@ -7,6 +7,7 @@ from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
+from equitools.ops.matrix_functions import matrix_exp, matrix_log, polar
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.point_sets import (
@@ -54,7 +55,10 @@ __all__ = [
     "interpolate_points",
     "k_nearest",
     "lexicographic_order",
+    "matrix_exp",
+    "matrix_log",
     "matrix_product",
+    "polar",
     "polynomial_envelope",
     "principal_axes",
     "radial_tensor_product_conv",
