@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
-from benchmarks.products import crossover_page, many_body_page
+from benchmarks.products import crossover_page, many_body_page, matrix_functions_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, frames_page, lorentz_page, nbody_page
@@ -38,6 +38,7 @@ PARTS = {
     "lorentz": (lorentz_page.lorentz, "lorentz"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "frames": (frames_page.frames, "frames"),
+    "matrix_functions": (matrix_functions_page.matrix_functions, "matrix_functions"),
     "continuity": (continuity_page.jumps, "continuity"),
     "continuity_counts": (continuity_page.counts, "continuity"),
     "continuity_vectors": (continuity_page.vectors, "continuity"),

@@ -1,126 +1,147 @@
 // The principal logarithm of small matrices, and its derivative. No torch, no standard templates.
 //
 // Inverse scaling and squaring: square roots until a matrix is near 1, each as many as it needs; then with
-// Z = (A - 1)(A + 1)^-1 the series log A = 2 (Z + Z³/3 + Z⁵/5 + ...), and all that times 2^roots. Roots are taken by the
-// iteration of Denman and Beavers, scaled by norms: X -> (X + 1/Y) / 2, Y -> (Y + 1/X) / 2 from X = A, Y = 1. Its form with
-// a product of the two has a rounding of 1 where an eigenvalue comes near the negative axis, by an angle d say, so that the
-// root has an error of 1 / d² roundings; this form has 1 / d, which is what the logarithm itself makes of roundings of A.
-// All of it is written for a matrix with a derivative beside it as well (Dual). Higham, Functions of Matrices (SIAM, 2008),
-// sections 6.3, 6.5 and 11.5; Al-Mohy, Higham, Relton, SIAM J. Sci. Comput. 35, C394 (2013).
+// Z = (A - 1)(A + 1)^-1 the series log A = 2 (Z + Z³/3 + Z⁵/5 + ...), and all that times 2^roots. The series is a long one
+// because a root costs more than its terms. Roots start with the iteration of Denman and Beavers, scaled by norms:
+// X -> (X + 1/Y) / 2, Y -> (Y + 1/X) / 2 from X = A, Y = 1, and when R = 1 - Y X is small, the root is X (1 - R)^(-1/2), by
+// the binomial series. An iteration of the product Y X alone has a rounding of 1 where an eigenvalue comes near the
+// negative axis, by an angle d say, so that the root has an error of 1 / d² roundings; this one has 1 / d, which is what
+// the logarithm itself makes of roundings of A.
+//
+// The derivative starts from the logarithm: its exponentials are the roots, and the derivative of a root B = A^(1/2) solves
+// B E' + E' B = E. With Q = (B - 1)(B + 1)^-1 that is E' - Q E' Q = 2 (B + 1)^-1 E (B + 1)^-1, the sum of Q^k (...) Q^k, which
+// is doubled until the power vanishes (Smith, SIAM J. Appl. Math. 16, 198 (1968)). All these maps commute: the smallest
+// root comes first, and the others are its squares. Higham, Functions of Matrices (SIAM, 2008), sections 6.3 and 11.5.
 #pragma once
 
-#include "small_matrix.h"
+#include "matrix_exp.h"
 
 namespace equitools {
 
-template <typename T>
-struct LogSeries;
-template <>
-struct LogSeries<float> {
-  static constexpr int blocks = 2;            // terms up to Z^(8 · blocks + 1)
-  static constexpr float settled = 2e-4f;     // a step of a root below this is the last one: errors are squared
-  static constexpr float beside = 1e-3f;      // a root whose square is off by more is none: an eigenvalue on the axis
-  static constexpr int32_t range = 16;        // exponents of what need not be scaled
-};
-template <>
-struct LogSeries<double> {
-  static constexpr int blocks = 4;
-  static constexpr double settled = 1e-9;
-  static constexpr double beside = 1e-7;
-  static constexpr int64_t range = 128;
-};
-
-constexpr int kRootSteps = 40;  // ten do, near the axis some more; on it there is no end
-constexpr int kRoots = 16;      // seven from 2^128 to 2, four more
-
-// Steps from the first small one on.
-template <typename A>
-struct SettledSteps;
-template <typename M, int n>
-struct SettledSteps<Square<M, n>> {
-  static constexpr int count = 1;
-};
-template <typename M, int n>
-struct SettledSteps<Dual<M, n>> {
-  static constexpr int count = 2;  // derivatives are a step behind
-};
+// The numbers are those of double precision: single precision is computed in double (core/matrix_functions.h says why).
+constexpr int kLogBlocks = 10;          // terms up to Z^(2 · 4 · blocks + 1): of a square Z² of norm `reach` the rest is
+constexpr double kLogReach = 0.4;       // below rounding
+constexpr int kSlopeBlocks = 8;         // the same of the derivative, of a logarithm of norm 1: Z² has tan² 1/2
+constexpr int kRootBlocks = 4;          // terms of the binomial series up to R^(4 · blocks), and how small R must be
+constexpr double kRootReach = 0.1;
+constexpr double kRootBeside = 1e-7;    // a root whose square is off by more is none: an eigenvalue on the axis
+constexpr double kPowerGone = 1e-9;     // its square is below rounding
+constexpr int kLogRange = 128;          // exponents of what need not be scaled
+constexpr int kRootSteps = 40;          // three do, near the axis some more; on it there is no end
+constexpr int kRoots = 16;              // seven from 2^128 to 2, two or three more
+constexpr int kDoublings = 64;          // five do, near the axis some more
 
 // Of those matrices only that `wanted` tells, the others become 1; NaN where there is none.
-template <typename A>
-EQUITOOLS_HD A square_root(const A& a, typename A::Arithmetic::Int wanted) {
-  using M = typename A::Arithmetic;
+template <typename M, int n>
+EQUITOOLS_HD Square<M, n> square_root(const Square<M, n>& a, typename M::Int wanted) {
   using V = typename M::V;
   using T = typename M::T;
   using Int = typename M::Int;
-  A x, y;
+  const V half = V{} + T(0.5), one = V{} + T(1);
+  Square<M, n> x, y, rest;
   set_identity(x);
-  set_identity(y);
   replace(wanted > 0, x, a);
-  Int left = wanted > 0 ? Int{} + SettledSteps<A>::count : Int{};
-  for (int step = 0; step < kRootSteps && M::any(left > 0); ++step) {
-    const A over_x = inverse(x), over_y = inverse(y);
+  set_identity(y);
+  rest = x;
+  shift(rest, -one);
+  Int open = norm(rest) > T(kRootReach) ? wanted : Int{};
+  for (int step = 0; step < kRootSteps && M::any(open > 0); ++step) {
+    const Square<M, n> over_x = inverse(x), over_y = step == 0 ? y : inverse(y);
     // The power of two next to (|1/X| |1/Y| / |X| |Y|)^(1/4): rounds nothing, and is 1 in the end.
-    const V ratio =
-        (total(value_of(over_x)) / total(value_of(x))) * (total(value_of(over_y)) / total(value_of(y)));
+    const V ratio = (total(over_x) / total(x)) * (total(over_y) / total(y));
     const Int e = (exponent_of<M>(ratio) + 2) >> 2;
-    const V up = power_of_two<M>(e) * T(0.5), down = power_of_two<M>(-e) * T(0.5);
-    const A next_x = mix(up, x, down, over_y), next_y = mix(up, y, down, over_x);
-    const V change_x = total(mix(V{} + T(1), value_of(next_x), T(-2) * up, value_of(x)));
-    const V change_y = total(mix(V{} + T(1), value_of(next_y), T(-2) * up, value_of(y)));
-    replace(left > 0, x, next_x);
-    replace(left > 0, y, next_y);
-    const T settled = LogSeries<T>::settled;
-    const auto open_x = change_x > settled * total(value_of(next_x));
-    const auto open_y = change_y > settled * total(value_of(next_y));
-    left -= (open_x ? Int{} : open_y ? Int{} : Int{} + 1);  // NaN is not open
+    const V up = half * power_of_two<M>(e), down = half * power_of_two<M>(-e);
+    const Square<M, n> next_x = mix(up, x, down, over_y), next_y = mix(up, y, down, over_x);
+    replace(open > 0, x, next_x);
+    replace(open > 0, y, next_y);
+    rest = product(y, x);
+    shift(rest, -one);
+    open = norm(rest) > T(kRootReach) ? open : Int{};  // NaN is not open, and stays NaN
   }
-  const V none = left > 0 ? not_a_number<M>() : V{};
-  spoil(x, none);
-  return x;
+  // The coefficients of (1 + r)^(-1/2).
+  T c[4 * kRootBlocks + 1];
+  c[0] = T(1);
+  each<1, 4 * kRootBlocks + 1>([&](auto k) { c[k.value] = -c[k.value - 1] * T(2 * k.value - 1) / T(2 * k.value); });
+  Square<M, n> root = product(x, polynomial<kRootBlocks>(rest, c));
+  spoil(root, open > 0 ? not_a_number<M>() : V{});
+  return root;
 }
 
-// A finite; A is used up. NaN where there is no principal logarithm.
+// Z of a matrix, see above, and 1 / (A + 1).
 template <typename A>
-EQUITOOLS_HD A rooted_log(A& a) {
-  using M = typename A::Arithmetic;
+EQUITOOLS_HD A about_one(A a, A& over_plus) {
+  using V = typename A::Entry;
+  const V one = V{} + typename A::Arithmetic::T(1);
+  A plus = a;
+  shift(plus, one);
+  shift(a, -one);
+  over_plus = inverse(plus);
+  return product(a, over_plus);
+}
+
+// log A / 2 of Z.
+template <int blocks, typename A>
+EQUITOOLS_HD A log_series(const A& z, const A& square) {
+  using T = typename A::Arithmetic::T;
+  T c[4 * blocks + 1];
+  each<0, 4 * blocks + 1>([&](auto k) { c[k.value] = T(1) / T(2 * k.value + 1); });
+  return product(z, polynomial<blocks>(square, c));
+}
+
+// A finite; NaN where there is no principal logarithm.
+template <typename M, int n>
+EQUITOOLS_HD Square<M, n> rooted_log(Square<M, n> a) {
   using V = typename M::V;
   using T = typename M::T;
   using Int = typename M::Int;
-  using S = LogSeries<T>;
   const V one = V{} + T(1);
   // Very large or small matrices are scaled: then products stay within range.
-  Int power = exponent_of<M>(norm(value_of(a)));
-  power = power > S::range ? power : power < -S::range ? power : Int{};
+  Int power = exponent_of<M>(norm(a));
+  power = power > kLogRange ? power : power < -kLogRange ? power : Int{};
   const Int half = power >> 1;
   scale(a, power_of_two<M>(-half));
   scale(a, power_of_two<M>(half - power));
   Int roots{};
   V nan{};
-  for (int r = 0; r < kRoots; ++r) {
-    auto rest = value_of(a);
-    shift(rest, -one);
-    const Int far = norm(rest) > one * T(0.5) ? Int{} + 1 : Int{};
-    if (!M::any(far > 0)) break;
-    const A root = square_root(a, far);
-    if (r == 0) {
-      const auto off = total(mix(one, product(value_of(root), value_of(root)), -one, value_of(a)));
-      const auto good = off <= S::beside * total(value_of(a));
-      nan += good ? V{} : far > 0 ? not_a_number<M>() : V{};
-    }
+  Square<M, n> z, square, unused;
+  for (int r = 0; r <= kRoots; ++r) {
+    z = about_one(a, unused);
+    square = product(z, z);
+    // What is not finite is far, but for what has been found to have no root.
+    const Int far = norm(square) <= T(kLogReach) ? Int{} : nan != nan ? Int{} : Int{} + 1;
+    if (r == kRoots || !M::any(far > 0)) break;
+    const Square<M, n> root = square_root(a, far);
+    const V off = total(mix(one, product(root, root), -one, a));
+    const auto good = off <= T(kRootBeside) * total(a);
+    nan += good ? V{} : far > 0 ? not_a_number<M>() : V{};
     replace(far > 0, a, root);
     roots += far;
   }
-  A plus = a;
-  shift(plus, one);
-  shift(a, -one);
-  const A z = product(a, inverse(plus)), square = product(z, z);
-  T c[4 * S::blocks + 1];
-  each<0, 4 * S::blocks + 1>([&](auto k) { c[k.value] = T(1) / T(2 * k.value + 1); });
-  A out = product(z, polynomial<S::blocks>(square, c));
+  Square<M, n> out = log_series<kLogBlocks>(z, square);
   scale(out, power_of_two<M>(roots + 1));
   shift(out, M::convert(power) * T(0.69314718055994530942));
   spoil(out, nan);
   return out;
+}
+
+// The solution of b e' + e' b = e where it is wanted, else e; the eigenvalues of b are in the right half of the plane.
+template <typename M, int n>
+EQUITOOLS_HD void divide_by_double(const Square<M, n>& b, typename M::Int wanted, Square<M, n>& e) {
+  using V = typename M::V;
+  using T = typename M::T;
+  using Int = typename M::Int;
+  Square<M, n> over, power = about_one(b, over);
+  Square<M, n> sum = product(over, product(e, over));
+  scale(sum, V{} + T(2));
+  Int open = norm(power) > T(kPowerGone) ? wanted : Int{};
+  for (int step = 0; step < kDoublings && M::any(open > 0); ++step) {
+    Square<M, n> more = product(power, product(sum, power));
+    add(more, sum);
+    replace(open > 0, sum, more);
+    power = product(power, power);
+    open = norm(power) > T(kPowerGone) ? open : Int{};
+  }
+  replace(wanted > 0, e, sum);
 }
 
 // NaN where there is no principal logarithm: an entry is not finite, or an eigenvalue is zero or negative to rounding.
@@ -132,11 +153,27 @@ EQUITOOLS_HD Square<M, n> log_of(Square<M, n> a) {
   return out;
 }
 
+// Of the logarithm and a gradient with respect to it, the gradient with respect to the matrix.
 template <typename M, int n>
-EQUITOOLS_HD Square<M, n> log_vjp(const Square<M, n>& a, const Square<M, n>& grad) {
-  Dual<M, n> both{transposed(a), grad};
-  const auto nan = take_out(both.value, typename M::T(1));
-  Square<M, n> out = rooted_log(both).slope;
+EQUITOOLS_HD Square<M, n> log_vjp(const Square<M, n>& log, const Square<M, n>& grad) {
+  using V = typename M::V;
+  using T = typename M::T;
+  using Int = typename M::Int;
+  Square<M, n> x = transposed(log);
+  const V nan = take_out(x, T(0));
+  Int roots = exponent_of<M>(norm(x)) + 1;
+  roots = roots > 0 ? roots : Int{};
+  scale(x, power_of_two<M>(-roots));
+  Dual<M, n> both{scaled_exp(x), grad}, unused;
+  Square<M, n> root = both.value;
+  const Dual<M, n> z = about_one(both, unused);
+  Square<M, n> out = log_series<kSlopeBlocks>(z, product(z, z)).slope;
+  scale(out, power_of_two<M>(roots + 1));
+  while (M::any(roots > 0)) {
+    divide_by_double(root, roots, out);
+    root = product(root, root);
+    roots -= 1;
+  }
   spoil(out, nan);
   return out;
 }

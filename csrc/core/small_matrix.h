@@ -180,11 +180,11 @@ EQUITOOLS_HD typename M::V total(const Square<M, n>& a) {
   return sum;
 }
 
-// The smaller one of the norms by rows and by columns; a bound of the spectral radius.
+// The smaller one of the norms by rows and by columns, a bound of the spectral radius; NaN where it is not finite.
 template <typename M, int n>
 EQUITOOLS_HD typename M::V norm(const Square<M, n>& a) {
   using V = typename M::V;
-  V rows{}, columns{};
+  V rows{}, columns{}, all{};
   each<0, n>([&](auto i) {
     V row{}, column{};
     each<0, n>([&](auto j) {
@@ -193,8 +193,9 @@ EQUITOOLS_HD typename M::V norm(const Square<M, n>& a) {
     });
     rows = greater(rows, row);
     columns = greater(columns, column);
+    all += row;
   });
-  return rows < columns ? rows : columns;
+  return (rows < columns ? rows : columns) + all * typename M::T(0);  // comparisons alone would lose a NaN
 }
 
 // Takes what is not finite out of a matrix (the whole of it becomes `instead` · 1) and returns NaN there, else zero.

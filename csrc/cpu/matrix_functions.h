@@ -8,13 +8,13 @@ namespace equitools {
 constexpr int kLeastMatrix = 2, kMostMatrix = 4;
 
 // Of rows of n x n matrices; blocks [begin, end) of `lanes` each; the last one may be part of a block. What has no result
-// is NaN. A VJP takes the argument of the function and the gradient of what it returns.
+// is NaN. A VJP takes the argument of the function, that of the logarithm the result, and the gradient of the result.
 template <typename T>
 struct MatrixFunctionsOfSize {
   void (*exp)(int64_t rows, const T* x, T* out, int64_t begin, int64_t end);
   void (*exp_vjp)(int64_t rows, const T* x, const T* grad, T* out, int64_t begin, int64_t end);
   void (*log)(int64_t rows, const T* g, T* out, int64_t begin, int64_t end);
-  void (*log_vjp)(int64_t rows, const T* g, const T* grad, T* out, int64_t begin, int64_t end);
+  void (*log_vjp)(int64_t rows, const T* log, const T* grad, T* out, int64_t begin, int64_t end);
   void (*polar)(int64_t rows, const T* g, T* p, T* k, int64_t begin, int64_t end);
   void (*polar_vjp)(int64_t rows, const T* g, const T* grad_p, const T* grad_k, T* out, int64_t begin, int64_t end);
 };

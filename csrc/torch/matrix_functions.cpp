@@ -75,7 +75,7 @@ struct LogVjp {
 Tensor matrix_exp(const Tensor& x) { return of_one<Exp>(x); }
 Tensor matrix_exp_vjp(const Tensor& x, const Tensor& grad) { return of_two<ExpVjp>(x, grad); }
 Tensor matrix_log(const Tensor& g) { return of_one<Log>(g); }
-Tensor matrix_log_vjp(const Tensor& g, const Tensor& grad) { return of_two<LogVjp>(g, grad); }
+Tensor matrix_log_vjp(const Tensor& log, const Tensor& grad) { return of_two<LogVjp>(log, grad); }
 
 std::tuple<Tensor, Tensor> polar(const Tensor& g) {
   check_square(g);
@@ -120,7 +120,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(equitools, m) {
   m.def("matrix_exp(Tensor x) -> Tensor");
   m.def("matrix_exp_vjp(Tensor x, Tensor grad) -> Tensor");
   m.def("matrix_log(Tensor g) -> Tensor");
-  m.def("matrix_log_vjp(Tensor g, Tensor grad) -> Tensor");
+  m.def("matrix_log_vjp(Tensor log, Tensor grad) -> Tensor");
   m.def("polar(Tensor g) -> (Tensor, Tensor)");
   m.def("polar_vjp(Tensor g, Tensor grad_p, Tensor grad_k) -> Tensor");
 }

@@ -95,27 +95,43 @@ def _polar_pulled(g: Tensor, grad_p: Tensor, grad_k: Tensor) -> Tensor:
 # ---- compiled -----------------------------------------------------------------------------------------------------
 
 
-def _register_function(name: str, function: Callable[[Tensor], Tensor]) -> None:
+def _exp_pulled(x: Tensor, grad: Tensor) -> Tensor:
+    """Return exp'(xᵀ)[grad], the gradient with respect to x; differentiable."""
+    return _corner(matrix_exp, x.mT, grad)
+
+
+def _log_pulled(log: Tensor, grad: Tensor) -> Tensor:
+    """Return log'(gᵀ)[grad], the gradient with respect to g, whose logarithm is given; differentiable."""
+    return _corner(matrix_log, matrix_exp(log).mT, grad)
+
+
+def _register_function(name: str, pulled: Callable[[Tensor, Tensor], Tensor], of_result: bool) -> None:
     """Tell torch the shapes and derivatives of a compiled function of a matrix.
 
-    The operation ``…_vjp`` returns f'(aᵀ)[gradient], the gradient with respect to a.
+    Args:
+        name: Of the operation; ``…_vjp`` is the other one.
+        pulled: What the other one computes, in operations that torch can differentiate.
+        of_result: Whether its first argument is the result of the function, or the argument.
     """
     library, qualified = torch.library, f"equitools::{name}"
     vjp: Callable[..., Tensor] = getattr(torch.ops.equitools, f"{name}_vjp")
 
-    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - torch names it
-        ctx.save_for_backward(*inputs)
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(output if of_result else inputs[0])
 
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return vjp(*ctx.saved_tensors, grad)
 
+    def save_vjp(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - torch names it
+        ctx.save_for_backward(*inputs)
+
     def vjp_backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        return partial_vjp(lambda a, g: (_corner(function, a.mT, g),), ctx.saved_tensors, (cotangent,))
+        return partial_vjp(lambda *t: (pulled(*t),), ctx.saved_tensors, (cotangent,))
 
     library.register_fake(qualified, lambda a: a.new_empty(a.shape))
     library.register_fake(f"{qualified}_vjp", lambda a, _: a.new_empty(a.shape))
     library.register_autograd(qualified, backward, setup_context=save)
-    library.register_autograd(f"{qualified}_vjp", vjp_backward, setup_context=save)
+    library.register_autograd(f"{qualified}_vjp", vjp_backward, setup_context=save_vjp)
     register_folded_vmap(qualified)
     register_folded_vmap(f"{qualified}_vjp")
 
@@ -194,7 +210,7 @@ def matrix_log(g: Tensor) -> Tensor:
         for itself.
 
     Source: inverse scaling and squaring with the roots of Denman and Beavers, Higham, Functions of Matrices (SIAM,
-    2008), sections 6.3 and 11.5; its derivative, Al-Mohy, Higham and Relton, SIAM J. Sci. Comput. 35, C394 (2013).
+    2008), sections 6.3 and 11.5; the derivative of a root, Smith, SIAM J. Appl. Math. 16, 198 (1968).
     """
     if not _compiled("matrix_log", g):
         return _widened(_log, g)
@@ -231,6 +247,6 @@ def polar(g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 if backend.extension_loaded():
-    _register_function("matrix_exp", matrix_exp)
-    _register_function("matrix_log", matrix_log)
+    _register_function("matrix_exp", _exp_pulled, of_result=False)
+    _register_function("matrix_log", _log_pulled, of_result=True)
     _register_polar()
