@@ -91,3 +91,13 @@ def test_copper_from_labels_to_lattice_constant(tmp_path):
     assert "stress" in json.dumps(result)
     # an untrained potential may not relax well; that it runs and reports is what is tested here
     assert "usage" in run(EXAMPLES / "relax_copper.py", "--help", cwd=tmp_path).lower()
+
+
+def test_groups_are_shown(tmp_path):
+    out = run(EXAMPLES / "lie_groups.py", cwd=tmp_path)
+    errors = {line.split()[0]: line.split()[2:] for line in out.split("\n\n")[0].splitlines()[1:]}
+    assert all(float(error) < 1e-12 for error, _ in errors.values())
+    assert {name for name, (_, modular) in errors.items() if float(modular) > 1e-6} == {"SIM(2)", "R^2:GL+(2)"}
+    assert "polar" in out.split("No logarithm in GL+(2)")[1].splitlines()[0]
+    assert "under SL(2): passed" in out
+    assert "under GL+(2): BROKEN" in out

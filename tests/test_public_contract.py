@@ -46,7 +46,7 @@ def test_matrix_groups(name):
     assert torch.allclose(group.exp(group.log(small)), small, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["GLPlus", "SL"])
+@pytest.mark.parametrize("name", ["GLPlus", "SL", "Sp"])
 def test_decompositions(name):
     group = getattr(et.groups, name)(4 if name == "Sp" else 3)
     g = group.sample((5,))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from equitools.groups.affine import Affine
+from equitools.groups.affine import Affine, homogeneous_matrices
 from equitools.groups.conventions import Convention, change_of_basis
 from equitools.groups.coupling import clebsch_gordan, gaunt_coefficients
+from equitools.groups.decompositions import polar_chart, polar_chart_inverse, polar_chart_log_density
 from equitools.groups.finite_rotations import (
     cyclic_group,
     dihedral_group,
@@ -67,6 +68,7 @@ __all__ = [
     "finite_group",
     "form_polar_factor",
     "gaunt_coefficients",
+    "homogeneous_matrices",
     "icosahedral_group",
     "irreps_matrix",
     "lorentz_metric",
@@ -79,6 +81,9 @@ __all__ = [
     "parse_irreps",
     "parse_rigid_group",
     "polar",
+    "polar_chart",
+    "polar_chart_inverse",
+    "polar_chart_log_density",
     "polar_factor",
     "quaternion_to_matrix",
     "random_orthogonal",

@@ -99,13 +99,16 @@ class Affine(MatrixGroup):
             ``[..., dim]`` in the dtype of ``g``.
 
         Raises:
-            ShapeError: The shape is wrong, or the linear part has no logarithm in H.
+            ShapeError: The shape or the last row is wrong, or the linear part has no logarithm in H.
 
         Properties:
             log_inverts_exp: log(exp(x)) = x for angles below π.
         """
         self._check(g)
         n = self.n
+        last = g.detach()[..., n, :] - torch.eye(n + 1, dtype=g.dtype, device=g.device)[n]
+        if not bool((last.abs() <= 1e-3).all()):
+            raise ShapeError(f"The last row of an element of {self.name} is (0, …, 0, 1); given is one that is not.")
         turn = self.linear.log(g[..., :n, :n])
         # exp([[Ω, u], [0, 0]]) translates by V u, V = ∫₀¹ exp(sΩ) ds, which is the corner of exp([[Ω, 1], [0, 0]]).
         block = torch.zeros((*g.shape[:-2], 2 * n, 2 * n), dtype=g.dtype, device=g.device)

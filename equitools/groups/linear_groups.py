@@ -42,6 +42,7 @@ class GLPlus(MatrixGroup):
     """
 
     letter = "GL+"
+    log_tolerance: float | None = None
 
     @property
     def dim(self) -> int:
@@ -135,6 +136,7 @@ class SL(GLPlus):
     """
 
     letter = "SL"
+    log_tolerance = MatrixGroup.log_tolerance
 
     @property
     def dim(self) -> int:

@@ -2,8 +2,8 @@
 
 Square roots are taken until a matrix is near the identity, each matrix as often as it needs; then the [8/8] Padé
 approximant of log(1 + x), in partial fractions, is right to the last digit. N. J. Higham, Functions of Matrices (SIAM,
-2008): sections 11.4 (partial fractions of the Padé approximant), 11.5 (inverse scaling and squaring), 6.3 (the product
-form of the Denman–Beavers iteration, with its scaling by determinants), 3.2 (the derivative as a block of the function
+2008): sections 11.4 (partial fractions of the Padé approximant), 11.5 (inverse scaling and squaring), 6.3 (the
+Denman–Beavers iteration, with its scaling by determinants), 3.2 (the derivative as a block of the function
 of a matrix of twice the size).
 """
 
@@ -131,20 +131,25 @@ def _logarithm(a: Tensor) -> Tensor:
 
 
 def _square_root(a: Tensor) -> Tensor:
-    """Principal square root of ``[B, n, n]``: the product form of the Denman–Beavers iteration."""
+    """Principal square root of ``[B, n, n]``: the Denman–Beavers iteration, not in its product form.
+
+    That form needs one inverse a step instead of two, but forms 1 + cos θ near the cut, and loses twice the digits.
+    """
     n, eye = a.shape[-1], torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
-    x, m = a, a
+    x, z = a, eye.expand_as(a)
     last = torch.full_like(a[:, 0, 0], torch.inf)
     for _ in range(_MOST_STEPS):
-        error = torch.linalg.matrix_norm(m - eye, 1)
-        if not bool((error > n * torch.finfo(a.dtype).eps).any()) or bool(((error >= last / 2) & (error < 1e-7)).all()):
+        scale = torch.exp(-(torch.linalg.slogdet(x)[1] + torch.linalg.slogdet(z)[1]) / (2 * n))
+        scale = torch.where(last > 0.01, scale, torch.ones_like(scale))[:, None, None]
+        x, z = scale * x, scale * z
+        new = (x + torch.linalg.inv_ex(z)[0]) / 2
+        z = (z + torch.linalg.inv_ex(x)[0]) / 2
+        change = torch.linalg.matrix_norm(new - x, 1) / torch.linalg.matrix_norm(new, 1)
+        x = new
+        # quadratic convergence: after a small change nothing is left; where rounding is all there is, it stops falling
+        if not bool(((change > 1e-9) & ((change < last / 2) | (change > 1e-3))).any()):
             break
-        last = error
-        scale = torch.exp(-torch.linalg.slogdet(m)[1] / (2 * n))
-        scale = torch.where(error > 0.01, scale, torch.ones_like(scale))[:, None, None]
-        m, inverse = m * scale**2, torch.linalg.inv_ex(m)[0] / scale**2
-        x = scale * x @ (eye + inverse) / 2
-        m = (eye + (m + inverse) / 2) / 2
+        last = change
     if not bool(x.isfinite().all()):
         raise ShapeError("A square root for the logarithm did not converge: a matrix is too near to the cut.")
     return x

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError
-from equitools.groups.matrix_functions import matrix_log
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.orthogonal import SO
 from equitools.groups.polar_factor import polar_factor
@@ -87,7 +86,8 @@ class Lorentz(MatrixGroup):
         to π than 1e-6 the result loses its digits.
 
         Raises:
-            ShapeError: An element reverses time or space (no logarithm), or the shape is wrong.
+            ShapeError: An element reverses time or space (no logarithm), a matrix is far (1e-3) from all elements, or
+                the shape is wrong.
 
         Properties:
             log_inverts_exp: log(exp(x)) = x for rotation angles below π.
@@ -95,8 +95,8 @@ class Lorentz(MatrixGroup):
         self._check(g)
         if bool((g[..., 0, 0] <= 0).any()) or bool((torch.linalg.det(g) <= 0).any()):
             raise ShapeError("An element that reverses time or space is not the exponential of anything real.")
-        self._refuse_cut(g)
-        return self.vee(matrix_log(g))
+        self.require(g, self.log_tolerance)
+        return self._principal_log(g)
 
     def sample(
         self,

@@ -51,6 +51,13 @@ def _check(a: Tensor, what: str) -> None:
         raise ShapeError(f"{what} needs floating-point matrices [..., n, n], given {list(a.shape)} {a.dtype}.")
 
 
+def _finite(found: Tensor, what: str) -> None:
+    """Refuse what the kernels gave NaN for."""
+    good = found.detach().isfinite().all(-1).all(-1)
+    if not bool(good.all()):
+        raise ShapeError(f"{int((~good).sum())} of {good.numel()} matrices {what}")
+
+
 def matrix_exp(x: Tensor) -> Tensor:
     """Return the exponential of matrices.
 
@@ -98,7 +105,15 @@ def matrix_log(a: Tensor) -> Tensor:
     """
     _check(a, "The logarithm")
     kernels = _kernels() if a.shape[-1] in _COMPILED else None
-    return matrix_log_reference(a) if kernels is None else kernels.matrix_log(a)
+    if kernels is None:
+        return matrix_log_reference(a)
+    found = kernels.matrix_log(a)
+    _finite(
+        found,
+        "have no principal logarithm: they are singular, not finite, or have an eigenvalue on the negative "
+        "real axis (the cut).",
+    )
+    return found
 
 
 def polar(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +135,11 @@ def polar(a: Tensor) -> tuple[Tensor, Tensor]:
     """
     _check(a, "The polar decomposition")
     kernels = _kernels() if a.shape[-1] in _COMPILED else None
-    return polar_reference(a) if kernels is None else kernels.polar(a)
+    if kernels is None:
+        return polar_reference(a)
+    p, k = kernels.polar(a)
+    _finite(p, "are singular, or not finite: they have no polar decomposition with a positive definite factor.")
+    return p, k
 
 
 def polar_reference(a: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups.grids import act_on_grid
-from equitools.groups.matrix_functions import matrix_exp, matrix_log, on_the_cut
+from equitools.groups.matrix_functions import matrix_exp, matrix_log
 
 __all__ = ["MatrixGroup"]
 
@@ -45,6 +45,8 @@ class MatrixGroup:
     reflections = False
     compact = False
     connected = True
+    #: Logarithms are taken of what is an element up to this: rounding, or the step of a numeric derivative.
+    log_tolerance: float | None = 1e-3
 
     def __init__(self, n: int = 3) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
@@ -133,31 +135,44 @@ class MatrixGroup:
         an error; a group that has an angle for such elements says so.
 
         Raises:
-            ShapeError: The shape is wrong, or an element has no principal logarithm.
+            ShapeError: The shape is wrong, a matrix is far (1e-3) from all elements, or an element has no principal
+                logarithm.
 
         Properties:
             log_inverts_exp: log(exp(x)) = x for angles below π.
         """
-        self._check(g)
-        self._refuse_cut(g)
-        return self.vee(matrix_log(g))
+        self.require(g, self.log_tolerance)
+        return self._principal_log(g)
 
-    def _refuse_cut(self, g: Tensor) -> None:
-        bad = on_the_cut(g.detach())
-        if bool(bad.any()):
+    def require(self, g: Tensor, tolerance: float | None = None) -> None:
+        """Raise a `ShapeError` that says how many, if matrices ``[..., size, size]`` are not all elements.
+
+        Args:
+            g: ``[..., size, size]``.
+            tolerance: As of `contains`.
+
+        Raises:
+            ShapeError: One is no element, or the shape is wrong.
+        """
+        good = self.contains(g.detach(), tolerance)
+        if not bool(good.all()):
             raise ShapeError(
-                f"{int(bad.sum())} of {bad.numel()} elements of {self.name} have no principal logarithm: an eigenvalue "
-                "is real and not positive, or something is not finite." + self._advice()
+                f"{int((~good).sum())} of {good.numel()} matrices are no elements of {self.name}. `contains` says "
+                "which, `project` returns elements near them."
             )
+
+    def _principal_log(self, g: Tensor) -> Tensor:
+        """The coordinates of the principal logarithm, or an error that names the group and what to do."""
+        try:
+            return self.vee(matrix_log(g))
+        except ShapeError as error:
+            raise ShapeError(f"No logarithm in {self.name}: {error}{self._advice()}") from error
 
     def _advice(self) -> str:
         """What to do about an element without logarithm."""
         if self.compact:
             return " An angle is π there, and the logarithm has no sign."
-        return (
-            f" The exponential of {self.name} does not reach every element: take decompose(g, 'polar'), the chart that "
-            "does."
-        )
+        return f" Not every element of {self.name} has one; decompose(g, 'polar') is a chart of them all."
 
     # --- the group ---------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.groups.affine import Affine
-from equitools.groups.matrix_functions import matrix_log
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.orthogonal_factor import orthogonal_factor
 from equitools.groups.rotations import matrix_to_quaternion
@@ -80,7 +79,8 @@ class _Orthogonal(MatrixGroup):
             ``[..., dim]`` in the dtype of ``g``.
 
         Raises:
-            ShapeError: A determinant is negative (no logarithm), an angle is π (n ≥ 4), or the shape is wrong.
+            ShapeError: A determinant is negative (no logarithm), an angle is π (n ≥ 4), a matrix is far (1e-3) from all
+                elements, or the shape is wrong.
 
         Properties:
             log_inverts_exp: log(exp(x)) = x for rotation angles below π.
@@ -88,14 +88,14 @@ class _Orthogonal(MatrixGroup):
         self._check(g)
         if bool((torch.linalg.det(g) < 0).any()):
             raise ShapeError(f"An element of {self.name} with determinant −1 is not the exponential of anything real.")
+        self.require(g, self.log_tolerance)
         if self.n == 1:
             return g.new_zeros((*g.shape[:-2], 0))
         if self.n == 2:
             return plane_angle(g).unsqueeze(-1)
         if self.n == 3:
             return _rotation_vector(g)
-        self._refuse_cut(g)
-        return self.vee(matrix_log(g))
+        return self._principal_log(g)
 
     def sample(
         self, shape: tuple[int, ...] = (), generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64

@@ -118,9 +118,12 @@ class ProductGroup(MatrixGroup):
         """Map elements to coordinates ``[..., dim]``, the inverse of `exp`; the branches are those of the factors.
 
         Raises:
-            ShapeError: The shape is wrong, or a factor has no logarithm.
+            ShapeError: The shape is wrong, something is outside the blocks, or a factor has no logarithm.
         """
-        return torch.cat([group.log(block) for group, block in zip(self.factors, self.split(g), strict=True)], -1)
+        blocks = self.split(g)
+        if not bool(((g - self.join(*blocks)).detach().abs() <= 1e-3).all()):
+            raise ShapeError(f"An element of {self.name} is zero outside its blocks; given is one that is not.")
+        return torch.cat([group.log(block) for group, block in zip(self.factors, blocks, strict=True)], -1)
 
     def inverse(self, g: Tensor) -> Tensor:
         """Return the inverses of elements, factor by factor.
@@ -270,11 +273,14 @@ class SemidirectProduct(MatrixGroup):
         """Map elements to coordinates ``[..., dim]``, the inverse of `exp`; the branch is that of H.
 
         Raises:
-            ShapeError: The shape is wrong, or the part in H has no logarithm.
+            ShapeError: The shape is wrong, a matrix is no element, or the part in H has no logarithm.
         """
         self._check(g)
         n = self.n
         turn = self.linear.log(g[..., n + 1 :, n + 1 :])
+        error = (g - self.element(g[..., n + 1 :, n + 1 :], g[..., :n, n])).detach().abs().amax((-1, -2))
+        if not bool((error <= 1e-3 * g.detach().abs().amax((-1, -2)).clamp(min=1.0)).all()):
+            raise ShapeError(f"A matrix is no element of {self.name}: its blocks contradict each other.")
         # as for affine groups, with the derivative of the representation
         block = torch.zeros((*g.shape[:-2], 2 * n, 2 * n), dtype=g.dtype, device=g.device)
         block[..., :n, :n] = torch.einsum("...k,kab->...ab", turn, self.derivative.to(g))

@@ -38,13 +38,10 @@ class _Diagonal(MatrixGroup):
         """Map elements ``[..., n, n]`` to the logarithms of their factors ``[..., dim]``; defined everywhere.
 
         Raises:
-            ShapeError: The shape is wrong, or a factor is not positive.
+            ShapeError: The shape is wrong, a factor is not positive, or a matrix is far (1e-3) from all elements.
         """
-        self._check(g)
-        factors = self._factors(g)
-        if not bool((factors > 0).all()):
-            raise ShapeError(f"An element of {self.name} has positive factors; given is one that is not.")
-        return torch.log(factors)
+        self.require(g, self.log_tolerance)
+        return torch.log(self._factors(g))
 
     def sample(
         self,

@@ -67,9 +67,9 @@ class Torus(MatrixGroup):
         """Map elements ``[..., 2k, 2k]`` to angles ``[..., k]`` in (−π, π]; defined everywhere.
 
         Raises:
-            ShapeError: The shape is wrong.
+            ShapeError: The shape is wrong, or a matrix is far (1e-3) from all elements.
         """
-        self._check(g)
+        self.require(g, self.log_tolerance)
         return plane_angle(self._planes_of(g))
 
     def inverse(self, g: Tensor) -> Tensor:

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, nearest
-from equitools.groups import MatrixGroup, parse_group
+from equitools.groups import MatrixGroup, homogeneous_matrices, parse_rigid_group
 from equitools.models.cloud_input import check_clouds
 from equitools.ops.precision import full_precision
 from equitools.symmetrize import Frames, degenerate_vectors, frames, gram_schmidt, vectors_needed
 from equitools.symmetrize.degenerate import centroid as centroid_and_rounding
-from equitools.symmetrize.frame_set import homogeneous
 
 __all__ = ["GramSchmidtCanonicalizer", "centroid"]
 
@@ -102,7 +101,7 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
         degree: int = 2,
     ) -> None:
         super().__init__()
-        self.group = parse_group(group)
+        self.group = parse_rigid_group(group, "Learned poses")
         if translation is not None and translation not in _KNOWN:
             raise ConfigError(f"translation={translation!r} is not known. {nearest(str(translation), _KNOWN)}")
         if translation is not None and not self.group.euclidean:
@@ -182,7 +181,7 @@ class GramSchmidtCanonicalizer(torch.nn.Module):
         if self.group.euclidean:
             if self.translation == "learned":
                 middle = middle + radius.unsqueeze(-1) * found[:, -1]
-            turns = homogeneous(turns, middle.unsqueeze(1).expand(-1, turns.shape[1], -1))
+            turns = homogeneous_matrices(turns, middle.unsqueeze(1))
         return Frames(turns, weights) if self.degenerate == "weighted" else turns[:, 0]
 
     def _turns(self, vectors: Tensor, x: Tensor, unit: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

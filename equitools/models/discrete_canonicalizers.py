@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, nearest
-from equitools.groups import finite_group, multiplication_table
+from equitools.groups import finite_group, homogeneous_matrices, multiplication_table
 from equitools.models.canonicalizers import centroid
 from equitools.models.cloud_input import check_clouds, mask_arguments, takes_mask
 from equitools.ops.precision import full_precision
-from equitools.symmetrize.frame_set import homogeneous
 
 __all__ = ["ESTIMATORS", "Activations", "DiscreteCanonicalizer", "distinct_vectors_loss"]
 
@@ -174,7 +173,7 @@ class DiscreteCanonicalizer(torch.nn.Module):
             ShapeError: As of `activations`.
         """
         element = self.choose(self.activations(x, mask).scores)
-        return homogeneous(element, centroid(x, mask)) if self.translation else element
+        return homogeneous_matrices(element, centroid(x, mask)) if self.translation else element
 
 
 def distinct_vectors_loss(vectors: Tensor) -> Tensor:

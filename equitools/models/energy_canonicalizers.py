@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, nearest
-from equitools.groups import MatrixGroup, parse_group
+from equitools.groups import MatrixGroup, parse_rigid_group
 from equitools.models.cloud_input import check_clouds, mask_arguments, takes_mask
 from equitools.ops.precision import full_precision
 from equitools.symmetrize import Frames, frames, inverse
@@ -97,7 +97,7 @@ class EnergyCanonicalizer(torch.nn.Module):
         tolerance: float = 1e-12,
     ) -> None:
         super().__init__()
-        self.group = parse_group(group)
+        self.group = parse_rigid_group(group, "Poses of least energy")
         if method not in _METHODS:
             raise ConfigError(f"method={method!r} is not known. {nearest(str(method), _METHODS)}")
         if differentiate not in DERIVATIVES:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError
-from equitools.groups import Lorentz, MatrixGroup, parse_group
+from equitools.groups import Lorentz, MatrixGroup, parse_rigid_group
 
 __all__ = ["InvariantCombination", "SetCombination"]
 
@@ -56,7 +56,7 @@ class InvariantCombination(nn.Module):
         noise_vectors: int = 0,
     ) -> None:
         super().__init__()
-        self.group = parse_group(group)
+        self.group = parse_rigid_group(group, "Generators of scalar products", lorentz=True)
         self.vectors, self.scalars, self.random = vectors, noise_dim, noise_vectors
         d = self.group.n
         if self.group.euclidean:
@@ -142,7 +142,7 @@ class SetCombination(nn.Module):
 
     def __init__(self, group: str | MatrixGroup, hidden: int = 64, channels: int = 8, noise_dim: int = 8) -> None:
         super().__init__()
-        self.group = parse_group(group)
+        self.group = parse_rigid_group(group, "Generators of scalar products", lorentz=True)
         if self.group.euclidean:
             plain = self.group.name.replace("E", "O")
             raise ConfigError(f"{self.group} has translations. Subtract the centroid and use {plain}.")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError
-from equitools.groups import MatrixGroup, parse_group
+from equitools.groups import MatrixGroup, parse_rigid_group
 from equitools.models.cloud_input import check_clouds
 from equitools.nn import VNBlock, VNCrossProduct, VNDropout, VNLinear, VNMaxPool, VNMeanPool
 from equitools.ops.eigh3 import eigh3
@@ -52,7 +52,7 @@ class _VNNetwork(torch.nn.Module):
         principal: bool,
     ) -> None:
         super().__init__()
-        self.group = parse_group(group)
+        self.group = parse_rigid_group(group, "Vector neurons")
         if pool not in _POOLS:
             raise ConfigError(f"Points are pooled by one of {_POOLS}, not {pool!r}.")
         if min(features, vectors, moments) < 0 or radial < 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 
-__all__ = ["Frames", "check_cloud", "default_threshold", "homogeneous", "pad_frames"]
+__all__ = ["Frames", "check_cloud", "default_threshold", "pad_frames"]
 
 
 class Frames(NamedTuple):
@@ -80,16 +80,3 @@ def pad_frames(elements: Tensor, weights: Tensor, count: int) -> tuple[Tensor, T
         return elements, weights
     first = elements[:, :1].detach().expand(-1, missing, -1, -1)
     return torch.cat([elements, first], 1), torch.cat([weights, weights.new_zeros(weights.shape[0], missing)], 1)
-
-
-def homogeneous(linear: Tensor, shift: Tensor) -> Tensor:
-    """Return matrices ``[..., d+1, d+1]`` of the maps ``x → A x + t``.
-
-    Args:
-        linear: A, ``[..., d, d]``.
-        shift: t, ``[..., d]``.
-    """
-    upper = torch.cat([linear, shift.unsqueeze(-1)], -1)
-    last = torch.zeros_like(upper[..., :1, :])
-    last[..., -1] = 1.0
-    return torch.cat([upper, last], -2)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, nearest
-from equitools.groups import SO, Lorentz, MatrixGroup, O, parse_group
+from equitools.groups import SO, Lorentz, MatrixGroup, O, homogeneous_matrices, parse_rigid_group
 from equitools.ops import ExaminedAxes
 from equitools.ops.precision import full_precision
 from equitools.symmetrize.degenerate import centroid, check_finite, raise_if, repeated_moments, unit_cloud
-from equitools.symmetrize.frame_set import Frames, check_cloud, homogeneous, pad_frames
+from equitools.symmetrize.frame_set import Frames, check_cloud, pad_frames
 from equitools.symmetrize.gram_schmidt_frames import MAX_FRAMES, SPARSITY, gram_schmidt_frames
 from equitools.symmetrize.graph_frames import frames_of_graphs
 from equitools.symmetrize.lorentz_frames import lorentz_frames
@@ -111,7 +111,7 @@ def frames(
     if group == SYMMETRIC:
         policy = {"degenerate": degenerate, "samples": samples, "generator": generator}
         return frames_of_graphs(x, mask, mode, policy)
-    group = parse_group(group)
+    group = parse_rigid_group(group, "Frames", lorentz=True)
     check_cloud(x, mask, group.n)
     options: dict[str, Any] = {
         "degenerate": degenerate,
@@ -298,7 +298,7 @@ def _without_gradient(axes: PrincipalAxes, x: Tensor, mask: Tensor | None, bad: 
 
 def _affine(elements: Tensor, centre: Tensor, group: MatrixGroup) -> Tensor:
     """Rotations ``[B, F, d, d]`` about centroids ``[B, d]``, if the group has translations."""
-    return homogeneous(elements, centre[:, None].expand(-1, elements.shape[1], -1)) if group.euclidean else elements
+    return homogeneous_matrices(elements, centre[:, None]) if group.euclidean else elements
 
 
 def _replace(

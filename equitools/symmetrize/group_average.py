@@ -12,9 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError
-from equitools.groups import SO, MatrixGroup, O, finite_group, multiplication_table, parse_group
+from equitools.groups import (
+    SO,
+    MatrixGroup,
+    O,
+    finite_group,
+    homogeneous_matrices,
+    multiplication_table,
+    parse_group,
+)
 from equitools.symmetrize.degenerate import check_finite
-from equitools.symmetrize.frame_set import Frames, check_cloud, homogeneous
+from equitools.symmetrize.frame_set import Frames, check_cloud
 from equitools.symmetrize.orbit_symmetrize import Estimate
 from equitools.symmetrize.quadrature import rotation_quadrature
 from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
@@ -202,7 +210,7 @@ def _about_centroid(elements: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
     if bool((there.sum(1) == 0).any()):
         raise ShapeError("A cloud needs at least one point to have a centroid. Take empty clouds out of the batch.")
     centre = torch.where(there > 0, x, 0.0).sum(1) / there.sum(1)
-    return homogeneous(elements, centre[:, None].expand(-1, elements.shape[1], -1))
+    return homogeneous_matrices(elements, centre[:, None])
 
 
 def _parse(group: str | MatrixGroup | Tensor) -> tuple[str, Tensor | None, MatrixGroup]:

@@ -6,14 +6,13 @@ in the group where its invariants are those of the identity.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
-from equitools.groups import Lorentz, MatrixGroup, lorentz_metric, polar_factor
+from equitools.groups import SL, SO, Lorentz, MatrixGroup, O, lorentz_metric, parse_group, polar_factor
 
 __all__ = ["orbit_distance", "orbit_invariants", "orbit_project"]
 
@@ -30,14 +29,13 @@ class _Family(NamedTuple):
 
 
 def _family(group: str | MatrixGroup) -> _Family:
-    name = (group if isinstance(group, str) else group.name).replace(" ", "")
-    if name in {"O(1,3)", "SO+(1,3)"}:
-        return _Family(name, 4)
-    found = re.fullmatch(r"(O|SO|SL)\((\d+)\)", name)
-    if found is None or int(found[2]) < 1:
-        known = ["O(2)", "O(3)", "SO(2)", "SO(3)", "SL(2)", "SL(3)", "O(1,3)", "SO+(1,3)"]
-        raise UnknownNameError(f"No orbit invariants for the group {group!r}. {nearest(name, known)}")
-    return _Family(found[1], int(found[2]))
+    found = parse_group(group)
+    if isinstance(found, Lorentz):
+        return _Family(found.name, 4)
+    if isinstance(found, (O, SO, SL)):
+        return _Family(found.letter, found.n)
+    known = ["O(2)", "O(3)", "SO(2)", "SO(3)", "SL(2)", "SL(3)", "O(1,3)", "SO+(1,3)"]
+    raise UnknownNameError(f"No orbit invariants for the group {found.name!r}. {nearest(found.name, known)}")
 
 
 def _check(g: Tensor, family: _Family, what: str = "Matrices") -> None:
@@ -61,7 +59,7 @@ def orbit_invariants(g: Tensor, group: str | MatrixGroup) -> Tensor:
 
     Args:
         g: ``[..., d, d]``.
-        group: A name or an object: O(d), SO(d), O(1,3), SO+(1,3); as a name also ``"SL(d)"``.
+        group: A name or an object: O(d), SO(d), SL(d), O(1,3) or SO+(1,3).
 
     Returns:
         ``[..., K]``.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError, nearest
-from equitools.groups import Lorentz, MatrixGroup, parse_group
+from equitools.groups import SL, SO, Lorentz, MatrixGroup, O, parse_group
 from equitools.symmetrize.orbit import orbit_distance, orbit_project
 from equitools.symmetrize.representations import Representation, act, inverse, unfold
 from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
@@ -46,19 +46,19 @@ class OrbitSymmetrize(Symmetrized):
         generator: ``generator(x, noise)`` with x ``[B, N, d]`` and noise ``[B, S, k]`` returns ``[B, S, d, d]``. It
             has an attribute ``noise_dim`` (k), and is given ``mask`` if its ``forward`` has a parameter of that name.
             See `equitools.models.orbit_generators`.
-        group: O(d), SO(d), O(1,3) or SO+(1,3), by name or object.
+        group: O(d), SO(d), SL(d), O(1,3) or SO+(1,3), by name or object.
         inputs: Representation of the input, or of each.
         outputs: Representation of the output, or of each.
         samples: Elements for each cloud in training.
         eval_samples: The same in evaluation; as many as in training if not given.
         project: Project the generator's matrices onto the group, see `equitools.symmetrize.orbit_project`.
         inverse: ``"adjoint"``: gᵀ, or ηgᵀη for Lorentz groups (as published: right for elements, and harmless for
-            matrices that are nearly singular); ``"exact"``: g⁻¹.
+            matrices that are nearly singular); ``"exact"``: g⁻¹, which SL(d) has in either case.
         source: Which input the generator sees.
 
     Raises:
-        ConfigError: Translations (E, SE), which have no orbit invariants of this kind; a number of samples below 1; a
-            representation is not known; irreps without ``project=True``.
+        ConfigError: Translations (E, SE) or another group, which has no orbit invariants of this kind; a number of
+            samples below 1; a representation is not known; irreps without ``project=True``, or under SL(d).
         UnknownNameError: An unknown group.
 
     Properties:
@@ -90,9 +90,14 @@ class OrbitSymmetrize(Symmetrized):
         if self.group.euclidean:
             plain = self.group.name.replace("E", "O")
             raise ConfigError(f"{self.group} has translations. Subtract the centroid and use {plain}.")
+        if not isinstance(self.group, (O, SO, SL, Lorentz)):
+            raise ConfigError(f"Orbits are told apart for O(d), SO(d), SL(d) and Lorentz groups, not for {self.group}.")
         if inverse not in _INVERSES:
             raise ConfigError(f"inverse={inverse!r} is not known. {nearest(str(inverse), _INVERSES)}")
-        if not project and any(rep.kind == "irreps" for rep in [*self.inputs, *_leaves(self.outputs)]):
+        irreps = any(rep.kind == "irreps" for rep in [*self.inputs, *_leaves(self.outputs)])
+        if irreps and isinstance(self.group, SL):
+            raise ConfigError(f"Irreps are representations of O(3): they mean nothing under {self.group}.")
+        if not project and irreps:
             raise ConfigError("Irreps are turned by elements of the group only, not by any matrix: set project=True.")
         self.samples = _count(samples)
         self.eval_samples = self.samples if eval_samples is None else _count(eval_samples)
@@ -232,7 +237,7 @@ class OrbitSymmetrize(Symmetrized):
         return self._each(result, turned), distance
 
     def _inverse(self, g: Tensor) -> Tensor:
-        if self.inverse == "exact":
+        if self.inverse == "exact" or isinstance(self.group, SL):  # whose elements say nothing of their transposes
             return inverse(g)
         return self.group.inverse(g) if isinstance(self.group, Lorentz) else g.transpose(-1, -2)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError
-from equitools.groups import MatrixGroup, parse_group
+from equitools.groups import MatrixGroup, parse_rigid_group
 from equitools.symmetrize.frame_set import Frames
 from equitools.symmetrize.frames import SYMMETRIC, check_options, frames
 from equitools.symmetrize.gram_schmidt_frames import MAX_FRAMES, SPARSITY
@@ -82,7 +82,9 @@ class FrameAverage(Symmetrized):
     ) -> None:
         super().__init__(net, inputs, outputs, source)
         check_options(mode, degenerate, threshold, samples, self.degree, sparsity, gaps)
-        self.group: MatrixGroup | str = SYMMETRIC if group == SYMMETRIC else parse_group(group)
+        self.group: MatrixGroup | str = (
+            SYMMETRIC if group == SYMMETRIC else parse_rigid_group(group, "Frames", lorentz=True)
+        )
         if isinstance(self.group, str):
             if self.inputs[self.source].kind != "edges":
                 raise ConfigError("Frames of S_n are those of a graph: declare its adjacency [B, n, n] as 'edges'.")

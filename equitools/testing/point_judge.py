@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError
-from equitools.groups import SO, Irreps, MatrixGroup, parse_group
+from equitools.groups import SE, SO, E, Irreps, MatrixGroup, O, parse_group
 from equitools.symmetrize import Representation, act, act_on_edges, act_on_nodes, parse_representation
 from equitools.testing import tolerances
 from equitools.testing.report import Row
@@ -64,6 +64,7 @@ class PointJudge:
         self.inputs = [parse_representation(name) for name in _listed(declared)]
         if len(self.inputs) != len(values):
             raise ShapeError(f"{len(self.inputs)} inputs are declared and {len(values)} are given.")
+        self._fits(self.inputs)
         self.values = [value.detach().clone() if isinstance(value, Tensor) else value for value in values]
         self.values = [v.double() if _floating(v) else v for v in self.values]
         self._measure()
@@ -80,9 +81,21 @@ class PointJudge:
         self.reference = self._named(found)
         declared = getattr(net, "outputs", "scalar") if outputs is None else outputs
         self.outputs = self._declared(declared)
+        self._fits(list(self.outputs.values()))
         self.per_point = {
             name: value.ndim > 1 and value.shape[1] == self.size for name, value in self.reference.items()
         } | dict(per_point or {})
+
+    def _fits(self, representations: Sequence[Representation]) -> None:
+        """Refuse what a group cannot move."""
+        group = self.group
+        if group is None or isinstance(group, (O, SO, E, SE)):
+            return
+        if group.size > group.n + 1:
+            raise ConfigError(f"point_report moves points by matrices of n or n + 1 rows; {group.name} has more.")
+        for rep in representations:
+            if rep.kind == "irreps":
+                raise ConfigError(f"Irreps are representations of O(3): {rep.irreps} means nothing under {group.name}.")
 
     # -- calling the network
 
@@ -221,7 +234,10 @@ class PointJudge:
             "permutation": lambda: self.worst("permutation", self.bound, self.permutation),
             "batch": self.alone,
         }
-        if self.group is not None:
+        if self.group is not None and not isinstance(self.group, (O, SO, E, SE)):
+            kind = "group element"
+            found[kind] = lambda: self.worst(kind, self.bound, lambda _: self.moved(kind))
+        elif self.group is not None:
             found["rotation"] = lambda: self.worst("rotation", self.bound, lambda _: self.moved("rotation"))
             if self.group.reflections:
                 found["reflection"] = lambda: self.worst("reflection", self.bound, lambda _: self.moved("reflection"))
@@ -283,6 +299,8 @@ class PointJudge:
         group = self.group
         assert group is not None
         d = group.n
+        if kind == "group element":
+            return group.sample((self.batch,), self.generator)
         if kind == "translation":
             found = torch.eye(d + 1, dtype=torch.float64).repeat(self.batch, 1, 1)
             found[:, :d, d] = 4 * torch.randn(self.batch, d, generator=self.generator, dtype=torch.float64)
@@ -530,9 +548,9 @@ class PointJudge:
 
     def mirror_image(self) -> list[Row]:
         """A network that claims to know left from right must not give mirror images the same invariants."""
-        if self.group is None or self.group.reflections:
+        if not isinstance(self.group, (SO, SE)):
             raise ConfigError(
-                "Under a group with reflections mirror images are the same: chiral=True needs SO(d) or SE(d)."
+                "Mirror images can be told apart under rotations alone: chiral=True needs SO(d) or SE(d)."
             )
 
         def work() -> list[Row]:

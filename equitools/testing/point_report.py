@@ -22,11 +22,11 @@ __all__ = ["POINT_CHECKS", "PointReport", "point_report"]
 
 #: The headings of the rows. Those after "padding" are there only if they apply, or are asked for.
 POINT_CHECKS = (
-    "same call twice", "input unchanged", "after another call", "rotation", "reflection", "translation", "permutation",
-    "batch", "padding", "gradient", "forces", "mirror image", "continuity",
+    "same call twice", "input unchanged", "after another call", "rotation", "reflection", "translation",
+    "group element", "permutation", "batch", "padding", "gradient", "forces", "mirror image", "continuity",
 )  # fmt: skip
 #: What holds of random layers with the same seed, too: not what changes the number or order of random numbers.
-_IN_TRAINING = {"same call twice", "input unchanged", "rotation", "reflection", "translation"}
+_IN_TRAINING = {"same call twice", "input unchanged", "rotation", "reflection", "translation", "group element"}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def point_report(
             ``dtype`` and put in evaluation mode; it is never changed.
         values: The inputs ``[B, ...]``, one tensor or one for each argument. Take random clouds in general position,
             with a number of points that is no other axis' length: an axis 1 of that length is taken for the points.
-        group: ``"E(d)"``, ``"SE(d)"``, ``"O(d)"``, ``"SO(d)"``, or ``"S_n"`` for permutations alone.
+        group: ``"E(d)"``, ``"SE(d)"``, ``"O(d)"``, ``"SO(d)"``, or ``"S_n"`` for permutations alone; of any other group
+            (Lorentz, SL, affine, …) random elements are tried as they are, in the row "group element".
         inputs: Representation of the input, or of each; ``None``: what the module declares (a wrapper's ``inputs``),
             or ``"points"``.
         outputs: Representation of the output, a sequence for a tuple, a mapping of names for a dictionary; ``None``:

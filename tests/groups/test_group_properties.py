@@ -301,6 +301,22 @@ def test_wrong_shapes(group: MatrixGroup) -> None:
         group.act(torch.eye(group.size), torch.zeros(2, group.n + 1))
 
 
+@EVERY
+def test_non_members_are_refused(group: MatrixGroup) -> None:
+    g = group.exp(coordinates(group, 3, seed=27))
+    group.require(g)
+    wrong = g.clone()
+    wrong[1, 0] *= -1
+    wrong[1, -1] *= 2
+    assert group.contains(wrong).tolist() == [True, False, True]
+    with pytest.raises(ShapeError, match="1 of 3 matrices are no elements"):
+        group.require(wrong)
+    with pytest.raises(ShapeError):
+        group.log(wrong)
+    with pytest.raises(ShapeError):
+        group.log(torch.full_like(g, torch.nan))
+
+
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(
     st.sampled_from(["SO(3)", "SO(4)", "GL+(2)", "SL(3)", "Sp(4)", "SIM(3)", "R^2:SL(2)", "SO(2)xGL+(2)"]),

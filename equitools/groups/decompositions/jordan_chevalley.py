@@ -23,8 +23,8 @@ CLUSTER_THRESHOLD = 1e-3
 def jordan_chevalley(a: Tensor, threshold: float = CLUSTER_THRESHOLD) -> tuple[Tensor, Tensor]:
     """Return the parts of a = s + n, s semisimple (diagonalisable over ℂ), n nilpotent, s n = n s.
 
-    s is found by Newton's iteration on the polynomial that has each cluster's mean as a simple root (Chevalley's proof),
-    in real arithmetic; it is a polynomial in ``a``.
+    s is found by Newton's iteration on the polynomial that has each cluster's mean as a simple root (the proof of
+    Chevalley), in real arithmetic; it is a polynomial in ``a``.
 
     Args:
         a: ``[..., n, n]``; computed in float64.

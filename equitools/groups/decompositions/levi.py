@@ -98,8 +98,8 @@ def homogeneous(linear: Tensor) -> Tensor:
 def semidirect_log_density(linear: Tensor, side: str = "left") -> Tensor:
     """Return the logarithm of the density of a Haar measure in translation and linear part.
 
-    With dh the invariant measure of the linear part, the left Haar measure is |det h|⁻¹ dt dh, the right one dt dh: they
-    differ where the linear part changes volumes, since such a group is not unimodular.
+    With dh the invariant measure of the linear part, the left Haar measure is |det h|⁻¹ dt dh, the right one dt dh:
+    they differ where the linear part changes volumes, since such a group is not unimodular.
 
     Args:
         linear: ``[..., n+1, n+1]``, as of `semidirect`.

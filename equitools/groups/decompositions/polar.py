@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from equitools.groups.decompositions.checks import need_positive_determinant, need_square
-from equitools.groups.decompositions.polar_of_any import polar_of_any
 from equitools.groups.decompositions.spectral import spd_log
+from equitools.groups.matrix_functions import polar as polar_of_any
 
 __all__ = ["polar", "polar_log_density"]
 

@@ -18,12 +18,12 @@ from equitools.errors import ShapeError
 from equitools.groups.decompositions.checks import count, need_square
 from equitools.groups.decompositions.kak import log_sinh
 from equitools.groups.decompositions.polar import log_sinhc
-from equitools.groups.decompositions.polar_of_any import polar_of_any
 from equitools.groups.decompositions.singular import singular_vjp
 from equitools.groups.decompositions.spectral import spd_log
+from equitools.groups.matrix_functions import polar as polar_of_any
+from equitools.groups.symplectic import symplectic_form
 
 __all__ = [
-    "symplectic_form",
     "symplectic_iwasawa",
     "symplectic_iwasawa_log_density",
     "symplectic_kak",
@@ -35,22 +35,13 @@ __all__ = [
 _SWEEPS = 30
 
 
-def symplectic_form(n: int, like: Tensor) -> Tensor:
-    """Return J ``[n, n]`` in the dtype and on the device of a tensor."""
-    j = torch.zeros(n, n, dtype=like.dtype, device=like.device)
-    m = n // 2
-    j[:m, m:] = torch.eye(m, dtype=like.dtype, device=like.device)
-    j[m:, :m] = -torch.eye(m, dtype=like.dtype, device=like.device)
-    return j
-
-
 def _need_symplectic(g: Tensor, what: str) -> Tensor:
     """Check, and return J."""
     need_square(g, what)
     n = g.shape[-1]
     if n % 2:
         raise ShapeError(f"{what} needs symplectic matrices, which have an even number of rows; these have {n}.")
-    j, tolerance = symplectic_form(n, g), 1e-6 if g.dtype == torch.float64 else 1e-4
+    j, tolerance = symplectic_form(n, g.dtype, g.device), 1e-6 if g.dtype == torch.float64 else 1e-4
     scale = g.detach().abs().amax((-1, -2)).square().clamp(min=1.0)
     bad = (g.detach().mT @ j @ g.detach() - j).abs().amax((-1, -2)) > tolerance * scale
     if bool(bad.any()):
@@ -221,7 +212,7 @@ class _SymplecticSingular(torch.autograd.Function):
 
     @staticmethod
     def forward(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        m, j = g.shape[-1] // 2, symplectic_form(g.shape[-1], g)
+        m, j = g.shape[-1] // 2, symplectic_form(g.shape[-1], g.dtype, g.device)
         u, s, vh = torch.linalg.svd(g)
         k = _to_unitary(u @ vh)
         # The stretches above 1 are right to the last digit; those below are their inverses, along J times the axes.
@@ -239,7 +230,8 @@ class _SymplecticSingular(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return singular_vjp(*ctx.saved_tensors, *grads, relative=True)
+        u, s, v = ctx.saved_tensors
+        return singular_vjp(u, s, v, grads[0], grads[1], grads[2], relative=True)
 
 
 def takagi(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,6 +250,9 @@ def takagi(z: Tensor) -> tuple[Tensor, Tensor]:
     """
     m = z.shape[-1]
     z, q = (z + z.mT) / 2, torch.eye(m, dtype=z.dtype, device=z.device).expand_as(z)
+    unit = z.abs().amax((-1, -2), keepdim=True)
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))  # squares of entries must not underflow
+    z = z / unit
     # A pair is turned while its entry is above a rounding of the norm; a sweep without turns ends it.
     size = z.abs().square().sum((-1, -2)).sqrt()
     for _ in range(_SWEEPS):
@@ -283,7 +278,7 @@ def takagi(z: Tensor) -> tuple[Tensor, Tensor]:
     diagonal = torch.diagonal(z, dim1=-2, dim2=-1)
     values, order = diagonal.abs().sort(-1, descending=True)
     q = q * torch.polar(torch.ones_like(values), diagonal.angle() / 2).unsqueeze(-2)
-    return values, q.gather(-1, order.unsqueeze(-2).expand_as(q))
+    return values * unit.squeeze(-1), q.gather(-1, order.unsqueeze(-2).expand_as(q))
 
 
 def _turn(x: Tensor, i: int, j: int, c: Tensor, s: Tensor, both: bool) -> Tensor:

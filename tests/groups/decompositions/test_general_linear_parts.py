@@ -194,11 +194,11 @@ def test_bad_matrices_are_refused(kind: str) -> None:
 
 def test_unknown_kinds_are_refused() -> None:
     assert {"polar", "kak", "iwasawa"} <= set(kinds("GL+(3)"))
-    with pytest.raises(UnknownNameError, match=r"'polar'.*iwasawa, kak"):
+    with pytest.raises(UnknownNameError, match=r"'polar'.*iwasawa, jordan"):
         decompose("GL+(3)", torch.eye(3), "pola")
     with pytest.raises(UnknownNameError, match="no decomposition"):
         decompose("GL+(3)", torch.eye(3), "schur")
-    with pytest.raises(UnknownNameError, match="No decompositions are known"):
+    with pytest.raises(UnknownNameError, match="is not known"):
         kinds("U(one)")
-    with pytest.raises(ShapeError, match="2 parts, given 3"):
+    with pytest.raises(ShapeError, match="given 3"):
         compose("GL+(3)", [torch.eye(3)] * 3, "polar")
