@@ -21,11 +21,12 @@ namespace equitools {
 // The numbers are those of double precision: single precision is computed in double (core/matrix_functions.h says why).
 constexpr int kLogBlocks = 10;          // terms up to Z^(2 · 4 · blocks + 1): of a square Z² of norm `reach` the rest is
 constexpr double kLogReach = 0.4;       // below rounding
-constexpr int kSlopeBlocks = 8;         // the same of the derivative, of a logarithm of norm 1: Z² has tan² 1/2
-constexpr int kRootBlocks = 4;          // terms of the binomial series up to R^(4 · blocks), and how small R must be
-constexpr double kRootReach = 0.1;
+constexpr double kLogTried = 2.0;       // of A - 1: beyond this norm Z² is not even looked at
+constexpr int kSlopeBlocks = 7;         // the same of the derivative, of a logarithm whose square has norm 1: tan² 1/2
+constexpr int kRootBlocks = 8;          // terms of the binomial series up to R^(4 · blocks), and how small R must be
+constexpr double kRootReach = 0.33;
 constexpr double kRootBeside = 1e-7;    // a root whose square is off by more is none: an eigenvalue on the axis
-constexpr double kPowerGone = 1e-9;     // its square is below rounding
+constexpr double kPowerGone = 3e-9;     // its square is below rounding
 constexpr int kLogRange = 128;          // exponents of what need not be scaled
 constexpr int kRootSteps = 40;          // three do, near the axis some more; on it there is no end
 constexpr int kRoots = 16;              // seven from 2^128 to 2, two or three more
@@ -44,19 +45,19 @@ EQUITOOLS_HD Square<M, n> square_root(const Square<M, n>& a, typename M::Int wan
   set_identity(y);
   rest = x;
   shift(rest, -one);
-  Int open = norm(rest) > T(kRootReach) ? wanted : Int{};
+  Int open = squares(rest) > T(kRootReach * kRootReach) ? wanted : Int{};
   for (int step = 0; step < kRootSteps && M::any(open > 0); ++step) {
     const Square<M, n> over_x = inverse(x), over_y = step == 0 ? y : inverse(y);
     // The power of two next to (|1/X| |1/Y| / |X| |Y|)^(1/4): rounds nothing, and is 1 in the end.
-    const V ratio = (total(over_x) / total(x)) * (total(over_y) / total(y));
-    const Int e = (exponent_of<M>(ratio) + 2) >> 2;
+    const V ratio = (squares(over_x) / squares(x)) * (squares(over_y) / squares(y));
+    const Int e = (exponent_of<M>(ratio) + 4) >> 3;
     const V up = half * power_of_two<M>(e), down = half * power_of_two<M>(-e);
     const Square<M, n> next_x = mix(up, x, down, over_y), next_y = mix(up, y, down, over_x);
     replace(open > 0, x, next_x);
     replace(open > 0, y, next_y);
     rest = product(y, x);
     shift(rest, -one);
-    open = norm(rest) > T(kRootReach) ? open : Int{};  // NaN is not open, and stays NaN
+    open = squares(rest) > T(kRootReach * kRootReach) ? open : Int{};  // NaN is not open, and stays NaN
   }
   // The coefficients of (1 + r)^(-1/2).
   T c[4 * kRootBlocks + 1];
@@ -105,15 +106,22 @@ EQUITOOLS_HD Square<M, n> rooted_log(Square<M, n> a) {
   V nan{};
   Square<M, n> z, square, unused;
   for (int r = 0; r <= kRoots; ++r) {
-    z = about_one(a, unused);
-    square = product(z, z);
+    Square<M, n> rest = a;
+    shift(rest, -one);
     // What is not finite is far, but for what has been found to have no root.
-    const Int far = norm(square) <= T(kLogReach) ? Int{} : nan != nan ? Int{} : Int{} + 1;
+    const Int tried = norm(rest) <= T(kLogTried) ? Int{} + 1 : nan != nan ? Int{} + 1 : Int{};
+    Int far = Int{} + 1;
+    if (r == kRoots || M::any(tried > 0)) {
+      z = about_one(a, unused);
+      square = product(z, z);
+      far = norm(square) <= T(kLogReach) ? 1 - tried : nan != nan ? Int{} : Int{} + 1;
+    }
     if (r == kRoots || !M::any(far > 0)) break;
     const Square<M, n> root = square_root(a, far);
-    const V off = total(mix(one, product(root, root), -one, a));
-    const auto good = off <= T(kRootBeside) * total(a);
-    nan += good ? V{} : far > 0 ? not_a_number<M>() : V{};
+    if (r == 0) {  // the others are roots of what is far from the axis
+      const auto good = squares(mix(one, product(root, root), -one, a)) <= T(kRootBeside * kRootBeside) * squares(a);
+      nan += good ? V{} : far > 0 ? not_a_number<M>() : V{};
+    }
     replace(far > 0, a, root);
     roots += far;
   }
@@ -133,13 +141,13 @@ EQUITOOLS_HD void divide_by_double(const Square<M, n>& b, typename M::Int wanted
   Square<M, n> over, power = about_one(b, over);
   Square<M, n> sum = product(over, product(e, over));
   scale(sum, V{} + T(2));
-  Int open = norm(power) > T(kPowerGone) ? wanted : Int{};
+  Int open = squares(power) > T(kPowerGone * kPowerGone) ? wanted : Int{};
   for (int step = 0; step < kDoublings && M::any(open > 0); ++step) {
     Square<M, n> more = product(power, product(sum, power));
     add(more, sum);
     replace(open > 0, sum, more);
     power = product(power, power);
-    open = norm(power) > T(kPowerGone) ? open : Int{};
+    open = squares(power) > T(kPowerGone * kPowerGone) ? open : Int{};
   }
   replace(wanted > 0, e, sum);
 }
@@ -161,7 +169,7 @@ EQUITOOLS_HD Square<M, n> log_vjp(const Square<M, n>& log, const Square<M, n>& g
   using Int = typename M::Int;
   Square<M, n> x = transposed(log);
   const V nan = take_out(x, T(0));
-  Int roots = exponent_of<M>(norm(x)) + 1;
+  Int roots = (exponent_of<M>(norm(product(x, x))) + 2) >> 1;
   roots = roots > 0 ? roots : Int{};
   scale(x, power_of_two<M>(-roots));
   Dual<M, n> both{scaled_exp(x), grad}, unused;

@@ -7,6 +7,14 @@
 
 #include "eigh3.h"
 
+// Products and inverses are functions that are called, on a CPU: each by itself fits into the registers, where a long series
+// of them in one function leaves the compiler to move numbers to and fro (a third of the time).
+#ifdef __CUDACC__
+#define EQUITOOLS_CALLED EQUITOOLS_HD
+#else
+#define EQUITOOLS_CALLED __attribute__((noinline))
+#endif
+
 namespace equitools {
 
 template <typename T>
@@ -86,7 +94,7 @@ EQUITOOLS_HD Square<M, n> transposed(const Square<M, n>& a) {
 }
 
 template <typename M, int n>
-EQUITOOLS_HD Square<M, n> product(const Square<M, n>& a, const Square<M, n>& b) {
+EQUITOOLS_CALLED Square<M, n> product(const Square<M, n>& a, const Square<M, n>& b) {
   Square<M, n> out;
   each<0, n>([&](auto i) {
     each<0, n>([&](auto j) { out.at[i.value][j.value] = a.at[i.value][0] * b.at[0][j.value]; });
@@ -180,6 +188,14 @@ EQUITOOLS_HD typename M::V total(const Square<M, n>& a) {
   return sum;
 }
 
+// The sum of all squares.
+template <typename M, int n>
+EQUITOOLS_HD typename M::V squares(const Square<M, n>& a) {
+  typename M::V sum{};
+  each_entry<n>([&](int i, int j) { sum += a.at[i][j] * a.at[i][j]; });
+  return sum;
+}
+
 // The smaller one of the norms by rows and by columns, a bound of the spectral radius; NaN where it is not finite.
 template <typename M, int n>
 EQUITOOLS_HD typename M::V norm(const Square<M, n>& a) {
@@ -224,7 +240,7 @@ EQUITOOLS_HD void spoil(Dual<M, n>& a, typename M::V v) {
 // The inverse by elimination with a pivot of each column; not finite where there is none. The determinant and cofactors
 // would be fewer operations, but lose twice as many digits as the condition has.
 template <typename M, int n>
-EQUITOOLS_HD Square<M, n> inverse(Square<M, n> a) {
+EQUITOOLS_CALLED Square<M, n> inverse(Square<M, n> a) {
   using V = typename M::V;
   using T = typename M::T;
   Square<M, n> b;

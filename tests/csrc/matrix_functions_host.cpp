@@ -21,7 +21,7 @@ static void expect(bool good, const std::string& what) {
   ++failures;
 }
 
-using Wide = std::vector<double>;
+using Wide = std::vector<long double>;  // the series below squares, which costs digits
 
 template <typename T>
 static std::vector<T> normal(int64_t count, double size) {
@@ -37,7 +37,7 @@ static constexpr double eps() {
 }
 
 static Wide product(const Wide& a, const Wide& b, int n) {
-  Wide out(n * n, 0.0);
+  Wide out(n * n, 0.0L);
   for (int i = 0; i < n; ++i)
     for (int k = 0; k < n; ++k)
       for (int j = 0; j < n; ++j) out[n * i + j] += a[n * i + k] * b[n * k + j];
@@ -46,12 +46,12 @@ static Wide product(const Wide& a, const Wide& b, int n) {
 
 // By the series of a matrix scaled by 2^-8.
 static Wide exponential(Wide x, int n) {
-  Wide out(n * n, 0.0), term(n * n, 0.0);
-  for (double& v : x) v *= std::ldexp(1.0, -8);
+  Wide out(n * n, 0.0L), term(n * n, 0.0L);
+  for (long double& v : x) v *= std::ldexp(1.0L, -8);
   for (int i = 0; i < n; ++i) out[n * i + i] = term[n * i + i] = 1;
   for (int k = 1; k < 20; ++k) {
     term = product(term, x, n);
-    for (double& v : term) v /= k;
+    for (long double& v : term) v /= k;
     for (int i = 0; i < n * n; ++i) out[i] += term[i];
   }
   for (int k = 0; k < 8; ++k) out = product(out, out, n);
@@ -64,12 +64,12 @@ static Wide row_of(const std::vector<T>& rows, int64_t r, int n) {
 }
 
 static double distance(const Wide& a, const Wide& b) {
-  double difference = 0, size = 1e-300;
+  long double difference = 0, size = 1e-300L;
   for (size_t i = 0; i < a.size(); ++i) {
     difference += (a[i] - b[i]) * (a[i] - b[i]);
     size += b[i] * b[i];
   }
-  return std::sqrt(difference / size);
+  return double(std::sqrt(difference / size));
 }
 
 template <typename T>
@@ -137,7 +137,7 @@ static void of_size(const MatrixFunctionsOf<T>& kernels, int n, int64_t rows, co
   k.polar(rows, b.data(), p.data(), o.data(), 0, blocks);
   for (int64_t r = 0; r < rows; ++r) {
     const Wide left = row_of(p, r, n), right = row_of(o, r, n);
-    Wide turned(n * n), one(n * n, 0.0);
+    Wide turned(n * n), one(n * n, 0.0L);
     for (int i = 0; i < n * n; ++i) turned[i] = right[n * (i % n) + i / n];
     for (int i = 0; i < n; ++i) one[n * i + i] = 1;
     expect(distance(product(left, right, n), row_of(b, r, n)) < bound, name + ": polar");
