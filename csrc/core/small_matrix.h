@@ -8,7 +8,7 @@
 #include "eigh3.h"
 
 // Products and inverses are functions that are called, on a CPU: each by itself fits into the registers, where a long series
-// of them in one function leaves the compiler to move numbers to and fro (a third of the time).
+// of them in one function leaves the compiler to move numbers about (a third of the time).
 #ifdef __CUDACC__
 #define EQUITOOLS_CALLED EQUITOOLS_HD
 #else
