@@ -78,6 +78,7 @@ bench: bench-kernels
 	$(PY) benchmarks/demo.py
 	$(PY) benchmarks/tetris.py
 	$(PY) benchmarks/continuity.py
+	$(PY) benchmarks/haar.py
 	$(PY) benchmarks/adaptation.py --choose
 	$(PY) benchmarks/adaptation.py
 	$(PY) benchmarks/render.py
@@ -89,11 +90,13 @@ bench-kernels: setup
 	$(PY) benchmarks/gaunt_crossover.py
 	$(PY) benchmarks/gaunt.py
 	$(PY) benchmarks/many_body.py
+	$(PY) benchmarks/diagrams.py
 	$(PY) benchmarks/render.py
 
 bench-training: setup
 	$(PY) benchmarks/time_to_accuracy.py --minutes 15
 	$(PY) benchmarks/gaunt_training.py
+	$(PY) benchmarks/lie_gan.py
 	$(PY) benchmarks/render.py
 
 clean:

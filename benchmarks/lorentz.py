@@ -167,6 +167,8 @@ def validation_error(row: str, model: Any, part: Tensor, target: Tensor, noise: 
     """Return the mean squared error on what `what_is_trained_on` returned, all frames of it."""
     with torch.no_grad():
         if noise is not None:
+            if model.project:
+                noise = model.projectable_noise(part[:, 0], noise, random=torch.Generator().manual_seed(5))
             found = model(part[:, 0], noise=noise)
         elif row in {"canonical", "frame_average", "scalar_mlp"}:
             found = (model.net if row == "scalar_mlp" else model.net.net)(part).mean(1)
@@ -234,6 +236,8 @@ def test(model: nn.Module, task: ParticleInteraction, protocol: Protocol) -> dic
     random = torch.Generator().manual_seed(4)
     for count in protocol.eval_samples:
         noise = model.noise(x, count, random)
+        if model.project:
+            noise = model.projectable_noise(x, noise, random=random)
         result[str(count)] = both(noise)
         if count > 1:
             with torch.no_grad():

@@ -16,10 +16,22 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
-from benchmarks.products import crossover_page, many_body_page, matrix_functions_page
+from benchmarks.lie import decompositions_page
+from benchmarks.products import crossover_page, diagrams_page, many_body_page, matrix_functions_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
-from benchmarks.symmetrized import adaptation_page, continuity_page, faenet_page, frames_page, lorentz_page, nbody_page
+from benchmarks.soft_symmetry import per_page
+from benchmarks.symmetrized import (
+    adaptation_page,
+    affine_page,
+    continuity_page,
+    faenet_page,
+    frames_page,
+    gfno_page,
+    lorentz_page,
+    nbody_page,
+)
+from benchmarks.symmetry import haar_page, lie_gan_page
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"
@@ -35,7 +47,10 @@ PARTS = {
     "gaunt_errors": (crossover_page.errors, "gaunt_crossover"),
     "gaunt_pole": (crossover_page.pole, "gaunt_crossover"),
     "many_body": (many_body_page.many_body, "many_body"),
+    "diagrams": (diagrams_page.figures, "diagrams"),
+    "diagram_exponents": (diagrams_page.exponents, "diagrams"),
     "lorentz": (lorentz_page.lorentz, "lorentz"),
+    "per_inertia": (per_page.per_inertia, "per_inertia"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "frames": (frames_page.frames, "frames"),
     "matrix_functions": (matrix_functions_page.matrix_functions, "matrix_functions"),
@@ -44,10 +59,18 @@ PARTS = {
     "continuity_vectors": (continuity_page.vectors, "continuity"),
     "frames_equivariance": (continuity_page.equivariance, "continuity"),
     "nbody": (nbody_page.page, "nbody"),
+    "gfno": (gfno_page.page, "gfno"),
     "faenet_acac": (faenet_page.faenet_acac, "faenet_acac"),
     "faenet_frames": (faenet_page.faenet_frames, "faenet_frames"),
+    "affine_digits": (affine_page.page, "affine_digits"),
+    "affine_digits_choice": (affine_page.choice, "affine_digits_choice"),
     "adaptation": (adaptation_page.page, "adaptation"),
     "adaptation_choice": (adaptation_page.choice, "adaptation_choice"),
+    "haar": (haar_page.haar, "haar"),
+    "lie_gan": (lie_gan_page.lie_gan, "lie_gan"),
+    "decompositions": (decompositions_page.page, "decompositions"),
+    "decompositions_limits": (decompositions_page.limits, "decompositions"),
+    "decompositions_jordan": (decompositions_page.jordan, "decompositions"),
 }
 
 

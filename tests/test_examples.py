@@ -57,6 +57,14 @@ def test_tetris_tells_what_it_told(tmp_path):
     assert float(out.split("differ by ")[1].split()[0]) < 1e-5  # the chiral pair, however short the training
 
 
+def test_diagram_layers_do_not_see_the_order(tmp_path):
+    out = run(EXAMPLES / "diagram_layers.py", "--steps", 2, cwd=tmp_path)
+    assert float(out.split("it differs by ")[1].split()[0]) < 1e-4  # however short the training
+    rotations, reflections = out.splitlines()[1:]
+    assert float(rotations.split("largest error ")[1]) < 1e-5 < 1 < float(reflections.split("largest error ")[1])
+    assert "no diagram" in reflections
+
+
 def test_symmetrize_compares(tmp_path):
     out = run(EXAMPLES / "symmetrize.py", cwd=tmp_path)
     rows = {line[:24].strip(): line[24:].split() for line in out.splitlines() if "e-0" in line or "e+0" in line}
@@ -65,12 +73,33 @@ def test_symmetrize_compares(tmp_path):
     assert float(rows["weighted"][1]) < 1e-6 < float(rows["one eigensolver call"][1])
 
 
+def test_a_symmetry_is_looked_for(tmp_path):
+    out = run(EXAMPLES / "find_symmetry.py", "--epochs", 1, "--trajectories", 20, cwd=tmp_path)
+    assert 0 <= float(out.split("cosine with the rotation ")[1].split(",")[0]) <= 1
+    assert 0.4 < float(out.split("accuracy ")[1].split()[0].rstrip(".,")) < 1
+
+
 @pytest.mark.parametrize("kind", ["vectors", "poses"])
 def test_a_classifier_of_clouds_is_adapted(tmp_path, kind):
     short = ["--train", 26, "--test", 13, "--epochs", 1]
     out = run(EXAMPLES / "adapt_point_cloud.py", "--canonicalizer", kind, *short, cwd=tmp_path)
     upright, turned = (part.split()[1] for part in out.split("adapted: ")[1].splitlines()[0].split(", "))
     assert upright == turned  # exactly invariant, however short the training
+
+
+def test_a_classifier_of_digits_under_affine_maps(tmp_path):
+    pytest.importorskip("sklearn")
+    out = run(EXAMPLES / "affine_digits.py", "--epochs", 1, "--train", 64, cwd=tmp_path)
+    sizes = [int(line.split(": ")[1].split()[0]) for line in out.splitlines()]
+    assert abs(sizes[1] / sizes[0] - 1) <= 0.02
+    assert all("affine" in line for line in out.splitlines())
+
+
+def test_soft_symmetry_finds_the_axis(tmp_path):
+    out = run(EXAMPLES / "soft_symmetry.py", "--epochs", 40, "--channels", 48, cwd=tmp_path)
+    weights = {line[:12].strip(): float(line.split()[-1]) for line in out.splitlines() if line.startswith("O(")}
+    assert weights["O(2) in xy"] == 1.0  # the largest stays what it was
+    assert min(weights, key=weights.get) == "O(3)"
 
 
 def test_water_trains(tmp_path):
@@ -101,3 +130,10 @@ def test_groups_are_shown(tmp_path):
     assert "polar" in out.split("No logarithm in GL+(2)")[1].splitlines()[0]
     assert "under SL(2): passed" in out
     assert "under GL+(2): BROKEN" in out
+
+
+def test_flows_are_learned_by_a_network_that_can_be_turned(tmp_path):
+    out = run(EXAMPLES / "gfno.py", "--flows", 2, "--epochs", 1, cwd=tmp_path)
+    upright = float(out.split("upright: ")[1].split()[0])
+    turned = [float(word.split()[0]) for word in out.split("turned: ")[1].split(",")]
+    assert max(abs(value - upright) for value in turned) < 1e-3

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from equitools.errors import ShapeError
 from equitools.groups.batching import to_front
+from equitools.groups.precision import full_precision
 
 __all__ = ["matrix_log_reference", "on_the_cut"]
 
@@ -43,6 +44,7 @@ def on_the_cut(a: Tensor) -> Tensor:
     return ~finite | ((values.real <= small) & (values.imag.abs() <= small)).any(-1)
 
 
+@full_precision
 def matrix_log_reference(a: Tensor) -> Tensor:
     """Return the principal logarithm of matrices: that with the imaginary parts of its eigenvalues in (−π, π).
 
@@ -99,6 +101,7 @@ class _MatrixLog(torch.autograd.Function):
         return _MatrixLog.apply(to_front(a, in_dims[0], info.batch_size), check), 0
 
 
+@full_precision
 def _derivative(a: Tensor, direction: Tensor) -> Tensor:
     """The derivative of the logarithm at ``a``: the corner of log [[a, d], [0, a]]."""
     if a.numel() == 0:

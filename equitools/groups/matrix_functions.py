@@ -16,6 +16,7 @@ from torch import Tensor
 from equitools.errors import ShapeError
 from equitools.groups.logarithm import matrix_log_reference, on_the_cut
 from equitools.groups.orthogonal_factor import orthogonal_factor
+from equitools.groups.precision import HALF, full_precision
 
 __all__ = [
     "matrix_exp",
@@ -58,6 +59,7 @@ def _finite(found: Tensor, what: str) -> None:
         raise ShapeError(f"{int((~good).sum())} of {good.numel()} matrices {what}")
 
 
+@full_precision
 def matrix_exp(x: Tensor) -> Tensor:
     """Return the exponential of matrices.
 
@@ -78,11 +80,15 @@ def matrix_exp(x: Tensor) -> Tensor:
     return matrix_exp_reference(x) if kernels is None else kernels.matrix_exp(x)
 
 
+@full_precision
 def matrix_exp_reference(x: Tensor) -> Tensor:
     """Return the exponential of matrices ``[..., n, n]`` by `torch.matrix_exp`."""
+    if x.dtype in HALF:
+        return torch.matrix_exp(x.float()).to(x.dtype)
     return torch.matrix_exp(x) if x.numel() else x.clone()  # of nothing, but with a gradient
 
 
+@full_precision
 def matrix_log(a: Tensor) -> Tensor:
     """Return the principal logarithm of matrices: that with the imaginary parts of its eigenvalues in (−π, π).
 
@@ -116,6 +122,7 @@ def matrix_log(a: Tensor) -> Tensor:
     return found
 
 
+@full_precision
 def polar(a: Tensor) -> tuple[Tensor, Tensor]:
     """Return the polar decomposition a = p k of invertible matrices.
 
@@ -142,12 +149,16 @@ def polar(a: Tensor) -> tuple[Tensor, Tensor]:
     return p, k
 
 
+@full_precision
 def polar_reference(a: Tensor) -> tuple[Tensor, Tensor]:
     """Return the polar decomposition of matrices ``[..., n, n]`` by the singular value decomposition; see `polar`.
 
     Raises:
         ShapeError: A matrix is singular to rounding, or not finite.
     """
+    if a.dtype in HALF:
+        p, k = polar_reference(a.float())
+        return p.to(a.dtype), k.to(a.dtype)
     if not bool(a.detach().isfinite().all()):
         raise ShapeError("A matrix to be decomposed is not finite.")
     k = orthogonal_factor(a)

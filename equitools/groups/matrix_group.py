@@ -5,6 +5,7 @@ A group fills in what is its own (basis, membership, projection, samples); the r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,56 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups.grids import act_on_grid
 from equitools.groups.matrix_functions import matrix_exp, matrix_log
+from equitools.groups.precision import full_precision
 
 __all__ = ["MatrixGroup"]
+
+
+#: What runs in full precision in every group, under autocast, too.
+_GUARDED = frozenset(
+    {
+        "act",
+        "act_on_grid",
+        "adjoint",
+        "boost",
+        "bracket",
+        "coadjoint",
+        "compose",
+        "contains",
+        "decompose",
+        "element",
+        "exp",
+        "hat",
+        "inner_product",
+        "inverse",
+        "join",
+        "log",
+        "modular",
+        "parts",
+        "project",
+        "require",
+        "split",
+        "vee",
+    }
+)
+
+
+def _sampling(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Switch autocast off while elements are drawn: the arguments need not tell the device."""
+
+    @functools.wraps(function)
+    def wrapper(
+        self: MatrixGroup,
+        shape: tuple[int, ...] = (),
+        generator: torch.Generator | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        device = torch.get_default_device() if generator is None else generator.device
+        with torch.autocast(device.type, enabled=False):
+            return function(self, shape, generator, *args, **kwargs)
+
+    return wrapper
 
 
 class MatrixGroup:
@@ -48,6 +97,14 @@ class MatrixGroup:
     #: Logarithms are taken of what is an element up to this: rounding, or the step of a numeric derivative.
     log_tolerance: float | None = 1e-3
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Guard what a group does with matrices against autocast: rounded to bfloat16 they are no elements."""
+        super().__init_subclass__(**options)
+        for name in _GUARDED & set(vars(cls)):
+            setattr(cls, name, full_precision(vars(cls)[name]))
+        if "sample" in vars(cls):
+            setattr(cls, "sample", _sampling(vars(cls)["sample"]))  # noqa: B010 - mypy: a method is no attribute
+
     def __init__(self, n: int = 3) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ConfigError(f"{self.letter}(n) needs an integer n ≥ 1, not {n!r}.")
@@ -76,10 +133,12 @@ class MatrixGroup:
         """Dimension of the group as a manifold."""
         return len(self.algebra_basis)
 
+    @full_precision
     def inner_product(self, X: Tensor, Y: Tensor) -> Tensor:
         """Return ⟨X, Y⟩ ``[...]`` of matrices ``[..., size, size]``; here ½ tr XᵀY."""
         return (X * Y).sum((-1, -2)) / 2
 
+    @full_precision
     def hat(self, x: Tensor) -> Tensor:
         """Return the matrices ``[..., size, size]`` of coordinates ``[..., dim]``.
 
@@ -93,6 +152,7 @@ class MatrixGroup:
             )
         return torch.einsum("...k,kij->...ij", x, self.algebra_basis.to(x))
 
+    @full_precision
     def vee(self, X: Tensor) -> Tensor:
         """Return the coordinates ``[..., dim]`` of matrices ``[..., size, size]``, the inverse of `hat`.
 
@@ -107,6 +167,7 @@ class MatrixGroup:
         self._check(X)
         return self.inner_product(X.unsqueeze(-3), self.algebra_basis.to(X))
 
+    @full_precision
     def bracket(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the coordinates ``[..., dim]`` of [x, y] = xy − yx of coordinates ``[..., dim]``.
 
@@ -119,6 +180,7 @@ class MatrixGroup:
         X, Y = self.hat(x), self.hat(y)
         return self.vee(X @ Y - Y @ X)
 
+    @full_precision
     def exp(self, x: Tensor) -> Tensor:
         """Map coordinates ``[..., dim]`` in `algebra_basis` to elements ``[..., size, size]``.
 
@@ -127,6 +189,7 @@ class MatrixGroup:
         """
         return matrix_exp(self.hat(x))
 
+    @full_precision
     def log(self, g: Tensor) -> Tensor:
         """Map elements ``[..., size, size]`` to coordinates ``[..., dim]``, the inverse of `exp`.
 
@@ -144,6 +207,7 @@ class MatrixGroup:
         self.require(g, self.log_tolerance)
         return self._principal_log(g)
 
+    @full_precision
     def require(self, g: Tensor, tolerance: float | None = None) -> None:
         """Raise a `ShapeError` that says how many, if matrices ``[..., size, size]`` are not all elements.
 
@@ -185,6 +249,7 @@ class MatrixGroup:
         """Return identities ``[*shape, size, size]``."""
         return torch.eye(self.size, dtype=dtype, device=device).repeat(*shape, 1, 1)
 
+    @full_precision
     def inverse(self, g: Tensor) -> Tensor:
         """Return the inverses of elements ``[..., size, size]``.
 
@@ -200,6 +265,7 @@ class MatrixGroup:
             raise ShapeError(f"A matrix is singular, and so no element of {self.name}.")
         return inverse
 
+    @full_precision
     def adjoint(self, g: Tensor) -> Tensor:
         """Return the matrices ``[..., dim, dim]`` of Ad(g) in coordinates: hat(Ad(g) x) = g hat(x) g⁻¹.
 
@@ -214,6 +280,7 @@ class MatrixGroup:
         turned = g.unsqueeze(-3) @ self.algebra_basis.to(g) @ inverse.unsqueeze(-3)
         return self.vee(turned).transpose(-1, -2)
 
+    @full_precision
     def coadjoint(self, g: Tensor) -> Tensor:
         """Return the matrices ``[..., dim, dim]`` of Ad*(g) = Ad(g⁻¹)ᵀ, which acts on momenta.
 
@@ -225,6 +292,7 @@ class MatrixGroup:
         """
         return self.adjoint(self.inverse(g)).transpose(-1, -2)
 
+    @full_precision
     def modular(self, g: Tensor) -> Tensor:
         """Return abs(det Ad(g)) ``[...]``, the modular function: 1 where left and right Haar measure are the same.
 
@@ -286,6 +354,7 @@ class MatrixGroup:
 
     # --- actions -----------------------------------------------------------------------------------------------------
 
+    @full_precision
     def act(self, g: Tensor, points: Tensor) -> Tensor:
         """Move points ``[..., N, n]`` by elements ``[..., size, size]``.
 
@@ -322,6 +391,7 @@ class MatrixGroup:
         inverse = self.inverse(g)
         return lambda points: f(self.act(inverse, points))
 
+    @full_precision
     def act_on_grid(self, g: Tensor, images: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
         """Return images of x → f(g⁻¹ x), interpolated.
 
@@ -358,6 +428,7 @@ class MatrixGroup:
 
         return tuple(decompositions.kinds(self))
 
+    @full_precision
     def decompose(self, g: Tensor, kind: str) -> tuple[Tensor, ...]:
         """Return the factors of elements, all as matrices ``[..., size, size]``.
 
@@ -382,6 +453,7 @@ class MatrixGroup:
         self._check(g)
         return tuple(decompositions.decompose(self, g, kind))
 
+    @full_precision
     def compose(self, parts: tuple[Tensor, ...], kind: str) -> Tensor:
         """Return the elements ``[..., size, size]`` of factors, the inverse of `decompose`.
 

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from equitools.groups.batching import to_front
+from equitools.groups.precision import full_precision
 
 __all__ = ["orthogonal_factor", "solve_lyapunov"]
 
 
+@full_precision
 def orthogonal_factor(a: Tensor, proper: bool = False) -> Tensor:
     """Return the orthogonal matrix that is nearest to ``a``, or with ``proper`` the nearest rotation.
 
@@ -30,6 +32,7 @@ def orthogonal_factor(a: Tensor, proper: bool = False) -> Tensor:
     return _Factor.apply(a, proper)
 
 
+@full_precision
 def solve_lyapunov(p: Tensor, c: Tensor) -> Tensor:
     """Return the z of p z + z p = c for symmetric p.
 
@@ -75,6 +78,7 @@ class _Factor(torch.autograd.Function):
         return _Factor.apply(to_front(a, in_dims[0], info.batch_size), proper), 0
 
 
+@full_precision
 def _turned(a: Tensor, k: Tensor, direction: Tensor) -> Tensor:
     """The derivative of the factor in a direction; the map is its own adjoint."""
     p = a @ k.transpose(-1, -2)
@@ -99,16 +103,28 @@ class _Lyapunov(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         p, z = ctx.saved_tensors
-        w = solve_lyapunov(p, grads[0])
-        turned = w @ z.transpose(-1, -2)
-        return -(turned + z.transpose(-1, -2) @ w), w
+        return _pulled(p, z, grads[0])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         p, z = ctx.saved_tensors
-        return solve_lyapunov(p, tangents[1] - tangents[0] @ z - z @ tangents[0])
+        return _pushed(p, z, *tangents)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, int | None], p: Tensor, c: Tensor) -> tuple[Tensor, int]:
         p, c = (to_front(x, d, info.batch_size) for x, d in zip((p, c), in_dims, strict=True))
         return _Lyapunov.apply(p, c), 0
+
+
+@full_precision
+def _pulled(p: Tensor, z: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of the solution by p and c."""
+    w = solve_lyapunov(p, gradient)
+    turned = w @ z.transpose(-1, -2)
+    return -(turned + z.transpose(-1, -2) @ w), w
+
+
+@full_precision
+def _pushed(p: Tensor, z: Tensor, along_p: Tensor, along_c: Tensor) -> Tensor:
+    """The derivative of the solution along p and c."""
+    return solve_lyapunov(p, along_c - along_p @ z - z @ along_p)

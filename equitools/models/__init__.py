@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equitools.models import points
+from equitools.models import images, points
 from equitools.models.canonicalizers import GramSchmidtCanonicalizer
 from equitools.models.cn_gnn import CNGNN, DeepSetsCanonicalizer
 from equitools.models.compiled import CompiledPotential, compile_potential
@@ -70,6 +70,7 @@ __all__ = [
     "from_spec",
     "get",
     "head_from_spec",
+    "images",
     "load",
     "names",
     "points",

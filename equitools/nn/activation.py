@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from equitools.errors import IrrepsError
+from equitools.errors import ConfigError, IrrepsError, ShapeError
 from equitools.groups import Irreps
+from equitools.groups.admissible import check_admissible
+from equitools.groups.representations import Rep
 from equitools.nn.layout import check_features
 from equitools.ops.activation import scaled_silu
 from equitools.ops.precision import full_precision
 
-__all__ = ["MLP", "Gate", "NormActivation", "second_moment"]
+__all__ = ["MLP", "Gate", "NormActivation", "PointwiseActivation", "second_moment"]
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -75,8 +77,8 @@ class Gate(torch.nn.Module):
     """Scalars through an activation; every other irrep multiplied by the sigmoid of a scalar of its own.
 
     Args:
-        irreps_scalars: ``0e`` channels that are activated (``0o`` channels are gated instead: no even function respects
-            their sign and no odd one is worth a special case).
+        irreps_scalars: Channels of degree 0 that are activated: ``0e`` with any activation, ``0o``, whose sign an
+            inversion changes, with an odd one such as tanh only (else they are gated).
         irreps_gated: Irreps that are gated, ``mul_ir``.
         activation: For the scalars.
 
@@ -96,8 +98,17 @@ class Gate(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_scalars, self.irreps_gated = Irreps(irreps_scalars), Irreps(irreps_gated)
-        if any(str(ir) != "0e" for _, ir in self.irreps_scalars):
-            raise IrrepsError(f"The scalars of a gate must be 0e, '{self.irreps_scalars}' given; gate the others.")
+        try:
+            check_admissible(self.irreps_scalars, activation)
+        except ConfigError as error:
+            raise IrrepsError(
+                f"The scalars of a gate must be 0e, or 0o with an odd activation; '{self.irreps_scalars}' given: gate "
+                "the others."
+            ) from error
+        if any(ir.l > 0 for _, ir in self.irreps_scalars):  # a linear activation would be admissible, and no gate
+            raise IrrepsError(
+                f"The scalars of a gate must be 0e or 0o, '{self.irreps_scalars}' given; gate the others."
+            )
         self.irreps_gates = Irreps([(self.irreps_gated.num_irreps, (0, 1))])
         self.irreps_in = self.irreps_scalars + self.irreps_gates + self.irreps_gated
         self.irreps_out = self.irreps_scalars + self.irreps_gated
@@ -118,6 +129,41 @@ class Gate(torch.nn.Module):
             parts.append((block * gates[..., start : start + mul].unsqueeze(-1)).flatten(-2))
             start += mul
         return torch.cat(parts, -1)
+
+
+class PointwiseActivation(torch.nn.Module):
+    """An activation of each coordinate, where the representation admits it.
+
+    Args:
+        rep: How the features transform: a `groups.Rep`, or irreps of O(3).
+        activation: Any function of tensors that acts on each entry alone.
+
+    Attributes:
+        rep: The representation.
+        kind: What `groups.classify_activation` says of the activation, or ``"generic"`` where anything is admitted.
+
+    Raises:
+        ConfigError: The activation does not commute with the representation; the message says what to use instead.
+
+    Properties:
+        equivariance: forward(ρ(g) x) = ρ(g) forward(x).
+    """
+
+    def __init__(self, rep: Rep | Irreps | str, activation: Activation = torch.nn.functional.silu) -> None:
+        super().__init__()
+        self.rep = rep if isinstance(rep, Rep) else Rep.from_irreps(rep)
+        self.kind = check_admissible(self.rep, activation)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., rep.dim]`` to the same shape.
+
+        Raises:
+            ShapeError: The last axis is another.
+        """
+        if x.shape[-1:] != (self.rep.dim,):
+            raise ShapeError(f"x must be [..., {self.rep.dim}] for {self.rep.name}, given {list(x.shape)}.")
+        return self.activation(x)
 
 
 class NormActivation(torch.nn.Module):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from equitools.ops.backend import BackendStatus, active_backend, extension_loaded, status, use_backend
+from equitools.ops.diagram_tables import DiagramSpace
+from equitools.ops.diagrams import diagram_linear
 from equitools.ops.eigh3 import eigh3
 from equitools.ops.gaunt import gaunt_power, gaunt_tensor_product
 from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
+from equitools.ops.grid_actions import grid_index, permute_pixels
+from equitools.ops.kernel_orbits import group_kernel, group_kernel_index, lifting_kernel, lifting_kernel_index
 from equitools.ops.matrix_functions import matrix_exp, matrix_log, polar
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
@@ -31,6 +35,7 @@ from equitools.ops.top_eigenpairs import top_eigenpairs
 
 __all__ = [
     "BackendStatus",
+    "DiagramSpace",
     "EdgeFrames",
     "ExaminedAxes",
     "SymmetricContractionPlan",
@@ -40,6 +45,7 @@ __all__ = [
     "bessel_basis",
     "by_degree",
     "by_order",
+    "diagram_linear",
     "edge_frames",
     "edge_quaternion",
     "eigh3",
@@ -52,12 +58,18 @@ __all__ = [
     "gaunt_power_variance",
     "gaunt_powers",
     "gaunt_tensor_product",
+    "grid_index",
+    "group_kernel",
+    "group_kernel_index",
     "interpolate_points",
     "k_nearest",
     "lexicographic_order",
+    "lifting_kernel",
+    "lifting_kernel_index",
     "matrix_exp",
     "matrix_log",
     "matrix_product",
+    "permute_pixels",
     "polar",
     "polynomial_envelope",
     "principal_axes",

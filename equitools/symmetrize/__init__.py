@@ -11,7 +11,7 @@ from equitools.symmetrize.gram_schmidt_frames import gram_schmidt_frames
 from equitools.symmetrize.group_average import GroupAverage, symmetric_group
 from equitools.symmetrize.lorentz_frames import lorentz_frames
 from equitools.symmetrize.mds import Scaling, TinvNet, mds_coordinates
-from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_project
+from equitools.symmetrize.orbit import orbit_distance, orbit_invariants, orbit_project, orbit_projectable
 from equitools.symmetrize.orbit_symmetrize import Estimate, OrbitSymmetrize
 from equitools.symmetrize.permutation_actions import act_on_edges, act_on_nodes
 from equitools.symmetrize.permutation_frames import permutation_frames
@@ -53,6 +53,7 @@ __all__ = [
     "orbit_distance",
     "orbit_invariants",
     "orbit_project",
+    "orbit_projectable",
     "parse_representation",
     "permutation_frames",
     "rotation_design",

@@ -14,7 +14,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
 from equitools.groups import SL, SO, Lorentz, MatrixGroup, O, lorentz_metric, parse_group, polar_factor
 
-__all__ = ["orbit_distance", "orbit_invariants", "orbit_project"]
+__all__ = ["orbit_distance", "orbit_invariants", "orbit_project", "orbit_projectable"]
 
 
 class _Family(NamedTuple):
@@ -168,8 +168,34 @@ def orbit_project(g: Tensor, group: str | MatrixGroup) -> Tensor:
     return polar_factor(g, (1.0,) * family.d)
 
 
-def _project_lorentz(matrices: Tensor, proper: bool) -> Tensor:
-    g = matrices.double()  # the condition of a Gram matrix is that of its factor squared
+def orbit_projectable(g: Tensor, group: str | MatrixGroup) -> Tensor:
+    """Return which matrices `orbit_project` can project: those that are finite and not singular to rounding.
+
+    Args:
+        g: ``[..., d, d]``.
+        group: As for `orbit_invariants`.
+
+    Returns:
+        ``[...]`` bool, without a gradient. It depends on invariants, so that what is drawn again where it is false
+        stays equivariant in distribution.
+
+    Raises:
+        ShapeError: The matrices do not fit the group.
+        UnknownNameError: The group is not known here.
+    """
+    family = _family(group)
+    _check(g, family)
+    g = g.detach()
+    finite = torch.isfinite(g).all(-1).all(-1)
+    safe = torch.where(finite[..., None, None], g, torch.eye(family.d, dtype=g.dtype, device=g.device))
+    if not family.lorentz:
+        return finite & (torch.linalg.det(safe) != 0)
+    _, _, value, info, _ = _space_and_time(safe.double())
+    return finite & (info == 0) & (value > 0)
+
+
+def _space_and_time(g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Space axes of a Gram matrix, its time axis and that axis' square, the state and the factor of Cholesky."""
     gram = g.transpose(-1, -2) @ Lorentz().metric(g) @ g
     u, value = _time_direction(gram)
     # the rotation in the plane of e₀ and u that takes e₀ to u; u₀ ≥ 0, so that the two are never opposite
@@ -181,6 +207,12 @@ def _project_lorentz(matrices: Tensor, proper: bool) -> Tensor:
     turn = turn + 2 * u.unsqueeze(-1) * e.unsqueeze(-2)
     space = turn[..., 1:]  # orthonormal, and orthogonal to u in the ordinary sense
     inner, info = torch.linalg.cholesky_ex(-(space.transpose(-1, -2) @ gram @ space))
+    return space, u, value, info, inner
+
+
+def _project_lorentz(matrices: Tensor, proper: bool) -> Tensor:
+    g = matrices.double()  # the condition of a Gram matrix is that of its factor squared
+    space, u, value, info, inner = _space_and_time(g)
     if bool((info != 0).any()) or bool((value.detach() <= 0).any()):
         raise ShapeError("A matrix is singular, or too nearly so, to be projected onto the Lorentz group.")
     axes = torch.linalg.solve_triangular(inner, (g @ space).transpose(-1, -2), upper=False).transpose(-1, -2)

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from equitools.errors import ConfigError, ShapeError, nearest
 from equitools.groups import SL, SO, Lorentz, MatrixGroup, O, parse_group
-from equitools.symmetrize.orbit import orbit_distance, orbit_project
+from equitools.symmetrize.orbit import orbit_distance, orbit_project, orbit_projectable
 from equitools.symmetrize.representations import Representation, act, inverse, unfold
 from equitools.symmetrize.symmetrized import Inputs, Outputs, Symmetrized
 
 __all__ = ["Estimate", "OrbitSymmetrize"]
 
 _INVERSES = ("adjoint", "exact")
+_REDRAWS = 20  # singular matrices are a set of measure zero; a generator that returns nothing else ends here
 
 
 class Estimate(NamedTuple):
@@ -128,6 +129,37 @@ class OrbitSymmetrize(Symmetrized):
             raise ConfigError("The generator has no attribute noise_dim: set it, or hand the noise in.")
         return torch.randn(x.shape[0], count, size, dtype=x.dtype, device=x.device, generator=random)
 
+    def projectable_noise(
+        self, x: Tensor, noise: Tensor, mask: Tensor | None = None, random: torch.Generator | None = None
+    ) -> Tensor:
+        """Return noise for which the generator's matrices can be projected: where they are singular it is drawn anew.
+
+        A generator that is trained may hit upon a matrix that is singular to rounding. Whether it does depends on
+        invariants of the cloud and of the noise only, so that what is drawn in its place leaves the symmetry alone.
+
+        Args:
+            x: Clouds ``[B, N, d]``.
+            noise: ``[B, S, k]``.
+            mask: Real points ``[B, N]``.
+            random: Source of randomness.
+
+        Returns:
+            ``[B, S, k]``.
+
+        Raises:
+            ShapeError: Matrices stay singular after 20 draws.
+        """
+        for _ in range(_REDRAWS):
+            with torch.no_grad():
+                good = orbit_projectable(self._generated(x, noise, mask), self.group)
+            if bool(good.all()):
+                return noise
+            noise = torch.where(good.unsqueeze(-1), noise, self.noise(x, noise.shape[1], random))
+        raise ShapeError(
+            f"The generator returned matrices that are singular {_REDRAWS} times in a row for {int((~good).sum())} of "
+            f"{good.numel()} draws: none of {self.group} is near them. Use project=False with the orbit distance."
+        )
+
     def elements(self, x: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the matrices that are used, and the orbit distance of those that the generator returned.
 
@@ -140,15 +172,19 @@ class OrbitSymmetrize(Symmetrized):
             Matrices ``[B, S, d, d]``, projected if that is set, and distances ``[B, S]``, before any projection.
 
         Raises:
-            ShapeError: The generator returned another shape.
+            ShapeError: The generator returned another shape, or singular matrices that were to be projected.
         """
+        g = self._generated(x, noise, mask)
+        distance = orbit_distance(g, self.group)
+        return (orbit_project(g, self.group) if self.project else g), distance
+
+    def _generated(self, x: Tensor, noise: Tensor, mask: Tensor | None) -> Tensor:
         g = self.generator(x, noise, mask=mask) if self.generator_takes_mask else self.generator(x, noise)
         wanted = (x.shape[0], noise.shape[1], self.group.n, self.group.n)
         if not isinstance(g, Tensor) or g.shape != wanted:
             given = list(g.shape) if isinstance(g, Tensor) else type(g).__name__
             raise ShapeError(f"The generator must return matrices {list(wanted)}, it returned {given}.")
-        distance = orbit_distance(g, self.group)
-        return (orbit_project(g, self.group) if self.project else g), distance
+        return g
 
     def forward(
         self,
@@ -163,7 +199,8 @@ class OrbitSymmetrize(Symmetrized):
         Args:
             inputs: As declared, batched along their first axis.
             mask: Real points ``[B, N]`` of the input that the generator sees.
-            noise: ``[B, S, k]``; the same noise gives the same elements. Drawn if not given.
+            noise: ``[B, S, k]``; the same noise gives the same elements. Drawn if not given, and where matrices are to
+                be projected and are singular, drawn again (`projectable_noise`).
             random: Source of randomness of noise that is drawn.
             return_distance: Return the mean orbit distance (a scalar), too: the regulariser.
 
@@ -218,10 +255,15 @@ class OrbitSymmetrize(Symmetrized):
         if len(inputs) != len(self.inputs):
             raise ShapeError(f"{type(self).__name__} was declared with {len(self.inputs)} inputs, given {len(inputs)}.")
         x = inputs[self.source]
-        noise = self.noise(x, samples, random) if noise is None else noise
+        given, noise = noise is not None, self.noise(x, samples, random) if noise is None else noise
         if noise.ndim != 3 or noise.shape[0] != x.shape[0]:
             raise ShapeError(f"Noise [{x.shape[0]}, samples, k] is needed, given {list(noise.shape)}.")
-        g, distance = self.elements(x, noise, mask)
+        try:
+            g, distance = self.elements(x, noise, mask)
+        except ShapeError:
+            if given or not self.project:
+                raise
+            g, distance = self.elements(x, self.projectable_noise(x, noise, mask, random), mask)
         count = g.shape[1]
         back, flat = self._inverse(g).flatten(0, 1), g.flatten(0, 1)
         folded = [

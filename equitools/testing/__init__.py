@@ -12,6 +12,7 @@ from equitools.testing import tolerances
 from equitools.testing.clouds import degenerate_clouds
 from equitools.testing.equivariance import equivariance_report
 from equitools.testing.expressivity import Expressivity, coupling_paths, expressivity, path_coefficients
+from equitools.testing.grid_report import grid_equivariance
 from equitools.testing.point_report import PointReport, point_report
 from equitools.testing.report import Report, Row
 from equitools.testing.structures import Structure, build_graph, random_crystal, random_molecule
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Expressivity", "ModelAcceptance", "PointReport", "Report", "Row", "Structure", "acceptance", "build_graph",
-    "checks", "coupling_paths", "degenerate_clouds", "equivariance_report", "expressivity", "path_coefficients",
+    "checks", "coupling_paths", "degenerate_clouds", "equivariance_report", "expressivity",
+    "grid_equivariance", "path_coefficients",
     "point_report", "random_crystal", "random_molecule", "strategies", "tolerances",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
 from equitools.groups import Lorentz, parse_group, polar_factor
-from equitools.symmetrize import orbit_distance, orbit_invariants, orbit_project
+from equitools.symmetrize import orbit_distance, orbit_invariants, orbit_project, orbit_projectable
 
 NAMES = ["O(2)", "O(3)", "SO(2)", "SO(3)", "SO(4)", "SL(2)", "SL(3)", "O(1,3)", "SO+(1,3)"]
 LORENTZ = ["O(1,3)", "SO+(1,3)"]
@@ -143,6 +143,20 @@ def test_projection_exists_where_the_polar_factor_does_not(name: str) -> None:
     with pytest.raises(ShapeError, match="polar"):
         polar_factor(swapped, Lorentz.signature)
     assert parse_group(name).contains(orbit_project(swapped, name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_projectable_is_what_can_be_projected(name: str) -> None:
+    g = matrices(name, 4, 21)
+    g[1, :, 0] = 0.0  # singular
+    g[2, 0, 0] = torch.nan
+    good = orbit_projectable(g, name)
+    assert good.tolist() == [True, False, False, True]
+    orbit_project(g[good], name)
+    for k in (1, 2):
+        with pytest.raises(ShapeError):
+            orbit_project(g[k], name)
+    assert orbit_projectable(g[:0], name).shape == (0,)
 
 
 @pytest.mark.parametrize("name", NAMES)

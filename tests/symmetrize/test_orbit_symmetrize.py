@@ -114,6 +114,39 @@ def test_the_distance_is_a_regulariser_that_works() -> None:
     assert distances[-1] < 0.05 * distances[0]
 
 
+class SometimesSingular(nn.Module):
+    """A generator whose matrices are singular for some of the noise, or for all of it."""
+
+    noise_dim = 1
+
+    def __init__(self, always: bool = False) -> None:
+        super().__init__()
+        self.always = always
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        g = x[:, None, :3].expand(-1, noise.shape[1], -1, -1).transpose(-1, -2)
+        bad = (noise > 0.5) | self.always
+        return torch.where(bad.unsqueeze(-1), torch.zeros_like(g), g)
+
+
+@pytest.mark.parametrize("name", ["O(3)", "SO(3)"])
+def test_singular_matrices_are_drawn_anew(name: str) -> None:
+    x = cloud(name, 4)
+    model = OrbitSymmetrize(Net(3), SometimesSingular(), name, "vector", ("scalar", "vector"), 9, project=True).double()
+    noise = model.noise(x, random=generator(1))
+    assert (noise > 0.5).any()
+    with pytest.raises(ShapeError, match="singular"):  # what is handed in is not touched
+        model(x, noise=noise)
+    scalar, _ = model(x, random=generator(1))
+    usable = model.projectable_noise(x, noise, random=generator(2))
+    assert (usable <= 0.5).all()
+    assert torch.equal(usable[noise <= 0.5], noise[noise <= 0.5])
+    assert scalar.isfinite().all()
+    model.generator.always = True
+    with pytest.raises(ShapeError, match="20 times in a row"):
+        model(x)
+
+
 def test_no_hidden_state() -> None:
     model, x = symmetrised("O(3)", samples=2, eval_samples=7), cloud("O(3)")
     assert model.noise(x).shape[1] == 2

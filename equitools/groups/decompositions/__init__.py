@@ -9,7 +9,7 @@ from equitools.groups.decompositions.chart import (
     polar_chart_log_density,
     polar_chart_sizes,
 )
-from equitools.groups.decompositions.dispatch import compose, decompose, kinds, log_density
+from equitools.groups.decompositions.dispatch import compose, decompose, kinds, log_density, part_names
 from equitools.groups.decompositions.iwasawa import iwasawa, iwasawa_log_density
 from equitools.groups.decompositions.jordan_chevalley import jordan_chevalley, multiplicative_jordan_chevalley
 from equitools.groups.decompositions.kak import kak, kak_log_density
@@ -34,6 +34,7 @@ from equitools.groups.decompositions.symplectic import (
     symplectic_polar,
     symplectic_polar_log_density,
 )
+from equitools.groups.decompositions.unimodular import special_iwasawa, special_kak
 
 __all__ = [
     "affine_levi",
@@ -60,6 +61,7 @@ __all__ = [
     "multiplicative_jordan_chevalley",
     "orthogonal_kak",
     "orthogonal_kak_log_density",
+    "part_names",
     "polar",
     "polar_chart",
     "polar_chart_inverse",
@@ -69,6 +71,8 @@ __all__ = [
     "semidirect",
     "semidirect_log_density",
     "spd_log",
+    "special_iwasawa",
+    "special_kak",
     "symmetric_exp",
     "symplectic_iwasawa",
     "symplectic_iwasawa_log_density",

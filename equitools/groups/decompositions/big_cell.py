@@ -69,7 +69,7 @@ def lu(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def big_cell_condition(g: Tensor) -> Tensor:
-    """Return by how much the rounding of the round trip of `lu` is larger than one rounding: ‖ |l| |d| |u| ‖ / ‖g‖.
+    """Return by how much the rounding of the round trip of `lu` is larger than one rounding: ``‖ |l| |d| |u| ‖ / ‖g‖``.
 
     It is 1 for triangular matrices, and grows like the inverse of the smallest leading minor towards the boundary of
     the big cell. The error of l d u is below n roundings of it (Higham, Accuracy and Stability of Numerical Algorithms,
@@ -96,9 +96,9 @@ def big_cell_condition(g: Tensor) -> Tensor:
 
 
 def lu_log_density(d: Tensor) -> Tensor:
-    """Return the logarithm of the density of the Haar measure on the big cell, Π_{i<j} |d_i / d_j|.
+    """Return the logarithm of the density of the Haar measure on the big cell, Π_{i<j} abs(d_i / d_j).
 
-    dg = density dl dλ du, with dl and du the products of the entries beside the diagonal, λ = log |d| and dg by
+    dg = density dl dλ du, with dl and du the products of the entries beside the diagonal, λ = log abs(d) and dg by
     tr XᵀY. In the leading minors Δ it is Δ₁² … Δ_{n−1}² / Δ_n^{n−1}, which vanishes on the boundary of the cell.
 
     Args:

@@ -146,7 +146,7 @@ def polar_chart_log_density(group: str | MatrixGroup, coordinates: Tensor) -> Te
     """Return the logarithm of the density of the left Haar measure in the polar chart; it is zero at the identity.
 
     It is that of the polar parts, times Π sin(θ/2) / (θ/2) over the angles θ by which the logarithm of the rotation
-    turns the algebra of rotations, divided by |det g| where there are translations.
+    turns the algebra of rotations, divided by abs(det g) where there are translations.
 
     Args:
         group: As of `polar_chart`.

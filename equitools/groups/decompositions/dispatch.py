@@ -35,9 +35,10 @@ from equitools.groups.decompositions.symplectic import (
     symplectic_polar,
     symplectic_polar_log_density,
 )
+from equitools.groups.decompositions.unimodular import special_iwasawa, special_kak
 from equitools.groups.matrix_group import MatrixGroup
 
-__all__ = ["compose", "decompose", "kinds", "log_density"]
+__all__ = ["compose", "decompose", "kinds", "log_density", "part_names"]
 
 Parts = tuple[Tensor, ...]
 
@@ -57,12 +58,16 @@ def _flat(parts: Sequence[Tensor]) -> Tensor:
 
 _POLAR, _KAK, _KAN, _LDU = ("p", "k"), ("k1", "a", "k2"), ("k", "a", "n"), ("l", "d", "u")
 _JORDAN = _Kind(("semisimple", "unipotent"), multiplicative_jordan_chevalley)
-_SPECIAL = {
+_GENERAL = {
     "polar": _Kind(_POLAR, polar, lambda x: polar_log_density(x[0])),
     "kak": _Kind(_KAK, kak, lambda x: kak_log_density(x[1])),
     "iwasawa": _Kind(_KAN, iwasawa, lambda x: iwasawa_log_density(x[1])),
     "lu": _Kind(_LDU, lu, lambda x: lu_log_density(x[1])),
     "bruhat": _Kind(("l", "w", "d", "u"), bruhat),
+}
+_SPECIAL = _GENERAL | {
+    "kak": _Kind(_KAK, special_kak, lambda x: kak_log_density(x[1])),
+    "iwasawa": _Kind(_KAN, special_iwasawa, lambda x: iwasawa_log_density(x[1])),
 }
 _SYMPLECTIC = {
     "polar": _Kind(_POLAR, symplectic_polar, lambda x: symplectic_polar_log_density(x[0])),
@@ -80,7 +85,7 @@ _LEVI = _Kind(("scale", "rest"), levi, _flat)
 #: for the rotations, so that the density is one.
 _CONFORMAL = {"polar": _Kind(_POLAR, polar, _flat)}
 _LINEAR: dict[str, dict[str, _Kind]] = {
-    "GL+": _SPECIAL,
+    "GL+": _GENERAL,
     "SL": _SPECIAL,
     "Sp": _SYMPLECTIC,
     "O(1,3)": _LORENTZ,
@@ -162,6 +167,23 @@ def _entry(group: str | MatrixGroup, name: str) -> tuple[Family, _Kind]:
     return of, table[name]
 
 
+def part_names(group: str | MatrixGroup, kind: str) -> tuple[str, ...]:
+    """Return the names of the parts of a decomposition, in their order.
+
+    Args:
+        group: A group, or its name.
+        kind: One of `kinds`.
+
+    Raises:
+        UnknownNameError: The group has no such decomposition.
+
+    Example:
+        >>> part_names("R^2:SL(2)", "polar")
+        ('translation', 'p', 'k')
+    """
+    return _entry(group, kind)[1].parts
+
+
 def decompose(group: str | MatrixGroup, g: Tensor, kind: str) -> Parts:
     """Return the parts of elements; their product in this order is the element.
 
@@ -219,7 +241,8 @@ def log_density(group: str | MatrixGroup, parts: Sequence[Tensor], kind: str) ->
     """Return the logarithm of the density of the left Haar measure in the coordinates of a decomposition.
 
     The functions ``…_log_density`` say what the coordinates are and how their volumes are measured. For affine groups
-    it is that of the linear part less log |det|, with the volume of the translation. (Right Haar: without log |det|.)
+    it is that of the linear part less log abs(det), with the volume of the translation.
+    (Right Haar: without log abs(det).)
 
     Args:
         group: A group, or its name.

@@ -98,7 +98,7 @@ def homogeneous(linear: Tensor) -> Tensor:
 def semidirect_log_density(linear: Tensor, side: str = "left") -> Tensor:
     """Return the logarithm of the density of a Haar measure in translation and linear part.
 
-    With dh the invariant measure of the linear part, the left Haar measure is |det h|⁻¹ dt dh, the right one dt dh:
+    With dh the invariant measure of the linear part, the left Haar measure is dt dh / abs(det h), the right one dt dh:
     they differ where the linear part changes volumes, since such a group is not unimodular.
 
     Args:

@@ -40,11 +40,6 @@ def test_round_trip(name: str, kind: str) -> None:
 def test_parts_are_elements(name: str, kind: str) -> None:
     group = parse_group(name)
     g = group.sample((20,), generator(2))
-    if kind == "jordan_chevalley":  # eigenvalues within the threshold count as one, which is an error of its size
-        values = torch.linalg.eigvals(g)
-        gaps = (values.unsqueeze(-1) - values.unsqueeze(-2)).abs() + 10 * torch.eye(group.size, dtype=g.dtype)
-        apart = gaps.amin((-1, -2)) > 0.01 * g.norm(dim=(-1, -2))
-        g = g[apart] if bool(apart.any()) else g
     for part in decompose(group, g, kind):
         if kind == "bruhat":
             assert (torch.linalg.det(part).abs() > 0).all()

@@ -8,7 +8,17 @@ from decomposition_cases import of_condition, orthogonality, relative_error, rot
 from torch import Tensor
 
 from equitools.errors import ShapeError, UnknownNameError
-from equitools.groups.decompositions import compose, decompose, iwasawa, kak, kinds, polar, spd_log
+from equitools.groups.decompositions import (
+    compose,
+    decompose,
+    iwasawa,
+    kak,
+    kinds,
+    polar,
+    spd_log,
+    special_iwasawa,
+    special_kak,
+)
 
 SIZES = [2, 3, 4, 5, 6]
 KINDS = ["polar", "kak", "iwasawa"]
@@ -75,6 +85,18 @@ def test_kak_parts_stay_in_their_sets(n: int, condition: float) -> None:
     assert torch.equal(torch.diag_embed(values), a)
     assert (values > 0).all()
     assert (values.diff(dim=-1) <= 0).all()
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("function", [special_kak, special_iwasawa])
+def test_special_parts_have_volume_one(function, n: int) -> None:
+    g = in_group("SL", of_condition(200, n, 1e4, n))
+    parts = function(g)
+    volume = torch.diagonal(parts[1], dim1=-2, dim2=-1).prod(-1)
+    assert float((volume - 1).abs().max()) < 1e-14 * n
+    assert relative_error(parts[0] @ parts[1] @ parts[2], g) < 1e-12
+    one = in_group("SL", of_condition(1, n, 4.0, n)).requires_grad_()
+    assert torch.autograd.gradcheck(function, one)
 
 
 @pytest.mark.parametrize("n", [1, *SIZES])

@@ -10,7 +10,6 @@ from torch import Tensor
 from equitools.errors import ShapeError
 from equitools.groups import parse_group
 from equitools.groups.decompositions import decompose, jordan_chevalley, multiplicative_jordan_chevalley
-from equitools.groups.decompositions.jordan_chevalley import CLUSTER_THRESHOLD
 
 
 def conjugated(a: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -62,16 +61,35 @@ def test_complex_eigenvalues() -> None:
 
 def test_jordan_is_discontinuous() -> None:
     block = blocks((2, 1.0))
-    split = block.clone()
-    split[1, 1] += 10 * CLUSTER_THRESHOLD
+    for gap, wanted in ((0.0, 1.0), (1e-8, 1.0), (1e-5, 0.0), (0.1, 0.0)):  # the threshold of two is 5e-7 of the norm
+        moved = block.clone()
+        moved[1, 1] += gap
+        assert float(jordan_chevalley(moved)[1].norm()) == pytest.approx(wanted, abs=1e-6)
+        assert float(multiplicative_jordan_chevalley(moved)[1][0, 1]) == pytest.approx(wanted, abs=1e-6)
     near = block.clone()
-    near[1, 1] += 0.1 * CLUSTER_THRESHOLD
-    assert float(jordan_chevalley(block)[1].norm()) == pytest.approx(1.0)
-    assert float(jordan_chevalley(split)[1].norm()) < 1e-9
-    assert float(jordan_chevalley(near)[1].norm()) == pytest.approx(1.0, abs=1e-3)
+    near[1, 1] += 1e-4
+    assert float(jordan_chevalley(near, threshold=1e-3)[1].norm()) == pytest.approx(1.0, abs=1e-3)
     assert float(jordan_chevalley(near, threshold=1e-6)[1].norm()) < 1e-9
+    assert float(multiplicative_jordan_chevalley(near, threshold=1e-3)[1][0, 1]) == pytest.approx(1.0, abs=1e-3)
     a = block.requires_grad_()
     assert not jordan_chevalley(a)[0].requires_grad
+
+
+@pytest.mark.parametrize("m", [2, 3, 4, 5, 6])
+def test_blocks_of_all_sizes_are_found(m: int) -> None:
+    a, _ = conjugated(blocks((m, 1.5)), m)
+    s, _ = jordan_chevalley(a)
+    assert float((s - 1.5 * torch.eye(m)).norm()) < 1e-9
+    s, u = multiplicative_jordan_chevalley(a)
+    assert float((s - 1.5 * torch.eye(m)).norm()) < 1e-9
+    torch.testing.assert_close(u, a / 1.5, atol=1e-9, rtol=0)
+
+
+def test_small_eigenvalues_of_ill_conditioned_matrices_are_kept_apart() -> None:
+    a, _ = conjugated(torch.diag(torch.tensor([1e2, 1.1e-2, 1e-2], dtype=torch.float64)))
+    s, u = multiplicative_jordan_chevalley(a)
+    torch.testing.assert_close(s, a, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(u, torch.eye(3, dtype=torch.float64), atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["GL+(3)", "SL(3)", "Sp(4)", "SO+(1,3)", "R^2:GL+(2)", "SE(3)"])

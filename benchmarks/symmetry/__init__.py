@@ -1,0 +1,1 @@
+"""Pages on symmetry that is looked for in data."""
