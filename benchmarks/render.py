@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
 from benchmarks.lie import decompositions_page
-from benchmarks.products import crossover_page, diagrams_page, many_body_page
+from benchmarks.products import crossover_page, diagrams_page, many_body_page, matrix_functions_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
 from benchmarks.soft_symmetry import per_page
@@ -53,6 +53,7 @@ PARTS = {
     "per_inertia": (per_page.per_inertia, "per_inertia"),
     "gaunt_training": (many_body_page.trainings, "gaunt_training"),
     "frames": (frames_page.frames, "frames"),
+    "matrix_functions": (matrix_functions_page.matrix_functions, "matrix_functions"),
     "continuity": (continuity_page.jumps, "continuity"),
     "continuity_counts": (continuity_page.counts, "continuity"),
     "continuity_vectors": (continuity_page.vectors, "continuity"),

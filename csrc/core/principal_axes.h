@@ -8,75 +8,10 @@
 
 #include "axes_shape.h"
 #include "eigh3.h"
-#include "lanes.h"
+#include "lane_rows.h"
 
 namespace equitools {
 namespace EQUITOOLS_ISA {
-
-template <typename U>
-struct LaneArithmetic {
-  using T = U;
-  using V = Vec<U>;
-  typedef typename MaskOf<U>::I Int __attribute__((vector_size(EQUITOOLS_VECTOR_BYTES)));
-  EQUITOOLS_INLINE V root(V v) { return square_root<U>(v); }
-  EQUITOOLS_INLINE Int bits(V v) { return (Int)v; }
-  EQUITOOLS_INLINE V number(Int i) { return (V)i; }
-  EQUITOOLS_INLINE bool any(Int condition) {
-    typename MaskOf<U>::I all = 0;
-    for (int i = 0; i < Lanes<U>::W; ++i) all |= condition[i];
-    return all != 0;
-  }
-};
-
-// Columns of W rows that are `stride` apart, of which `count` are there; the others are zero.
-template <typename T>
-static inline void load_columns(const T* rows, int64_t stride, int columns, int count, Vec<T>* to) {
-  constexpr int W = Lanes<T>::W, G = Lanes<T>::G;
-  if (count < W) {
-    for (int k = 0; k < columns; ++k) {
-      to[k] = Vec<T>{};
-      for (int i = 0; i < count; ++i) to[k][i] = rows[i * stride + k];
-    }
-    return;
-  }
-  int k = 0;
-  for (; k + W <= columns; k += W) load_tile<T>(rows + k, stride, to + k);
-  if constexpr (G < W)
-    for (; k + G <= columns; k += G) load_group<T>(rows + k, stride, to + k);
-  for (; k < columns; ++k) to[k] = load_column<T>(rows + k, stride);
-}
-
-template <typename T>
-static inline void store_columns(const Vec<T>* from, int columns, int count, T* rows, int64_t stride) {
-  constexpr int W = Lanes<T>::W, G = Lanes<T>::G;
-  if (count < W) {
-    for (int k = 0; k < columns; ++k)
-      for (int i = 0; i < count; ++i) rows[i * stride + k] = from[k][i];
-    return;
-  }
-  int k = 0;
-  for (; k + W <= columns; k += W) store_tile<T>(from + k, rows + k, stride);
-  if constexpr (G < W)
-    for (; k + G <= columns; k += G) store_group<T>(from + k, rows + k, stride);
-  for (; k < columns; ++k) store_column<T>(from[k], rows + k, stride);
-}
-
-// The same of rows of K numbers without gaps.
-template <typename T, int K>
-EQUITOOLS_INLINE void load_whole(const T* rows, int count, Vec<T>* to) {
-  if (count < Lanes<T>::W)
-    load_columns<T>(rows, K, K, count, to);
-  else
-    load_rows<T, K>(rows, to);
-}
-
-template <typename T, int K>
-EQUITOOLS_INLINE void store_whole(const Vec<T>* from, int count, T* rows) {
-  if (count < Lanes<T>::W)
-    store_columns<T>(from, K, count, rows, K);
-  else
-    store_rows<T, K>(from, rows);
-}
 
 // 1 where the mask is set, else 0.
 template <typename T>
@@ -136,12 +71,6 @@ template <typename T>
 EQUITOOLS_INLINE void store_eigen(const Eigen3<LaneArithmetic<T>>& e, T* values, T* vectors, int64_t row, int count) {
   store_whole<T, 3>(e.value, count, values + 3 * row);
   store_whole<T, 9>(e.vector[0], count, vectors + 9 * row);
-}
-
-template <typename T>
-EQUITOOLS_INLINE int present(int64_t rows, int64_t block) {
-  constexpr int W = Lanes<T>::W;
-  return int(rows - block * W < W ? rows - block * W : W);
 }
 
 // a, vectors [rows, 3, 3], values [rows, 3]; of a the symmetric part.

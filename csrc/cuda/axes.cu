@@ -1,9 +1,9 @@
 #include "axes.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "../core/eigh3.h"
+#include "arithmetic.h"
 #include "device.h"
 
 namespace equitools {
@@ -11,46 +11,6 @@ namespace gpu {
 namespace {
 
 constexpr int kThreads = 128;
-
-// Single numbers: a matrix has a thread.
-template <typename U>
-struct Arithmetic;
-template <>
-struct Arithmetic<float> {
-  using T = float;
-  using V = float;
-  using Int = int32_t;
-  static EQUITOOLS_HD float root(float v) { return sqrtf(v); }
-  static EQUITOOLS_HD Int bits(float v) {
-    Int i;
-    memcpy(&i, &v, sizeof(i));
-    return i;
-  }
-  static EQUITOOLS_HD float number(Int i) {
-    float v;
-    memcpy(&v, &i, sizeof(v));
-    return v;
-  }
-  static EQUITOOLS_HD bool any(bool condition) { return condition; }
-};
-template <>
-struct Arithmetic<double> {
-  using T = double;
-  using V = double;
-  using Int = int64_t;
-  static EQUITOOLS_HD double root(double v) { return sqrt(v); }
-  static EQUITOOLS_HD Int bits(double v) {
-    Int i;
-    memcpy(&i, &v, sizeof(i));
-    return i;
-  }
-  static EQUITOOLS_HD double number(Int i) {
-    double v;
-    memcpy(&v, &i, sizeof(v));
-    return v;
-  }
-  static EQUITOOLS_HD bool any(bool condition) { return condition; }
-};
 
 template <typename T>
 EQUITOOLS_DEVICE Eigen3<Arithmetic<T>> load_eigen(const T* values, const T* vectors, int64_t row) {

@@ -11,6 +11,7 @@ from equitools.ops.gaunt_conv import gaunt_convolution
 from equitools.ops.gaunt_powers import gaunt_power_variance, gaunt_powers
 from equitools.ops.grid_actions import grid_index, permute_pixels
 from equitools.ops.kernel_orbits import group_kernel, group_kernel_index, lifting_kernel, lifting_kernel_index
+from equitools.ops.matrix_functions import matrix_exp, matrix_log, polar
 from equitools.ops.matrix_product import matrix_product
 from equitools.ops.plan import SymmetricContractionPlan, TensorProductPlan
 from equitools.ops.point_sets import (
@@ -65,8 +66,11 @@ __all__ = [
     "lexicographic_order",
     "lifting_kernel",
     "lifting_kernel_index",
+    "matrix_exp",
+    "matrix_log",
     "matrix_product",
     "permute_pixels",
+    "polar",
     "polynomial_envelope",
     "principal_axes",
     "radial_tensor_product_conv",

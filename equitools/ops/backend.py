@@ -46,6 +46,9 @@ _COMPILED_DTYPES = (torch.float32, torch.float64)
 _CUDA_OPERATIONS = frozenset(
     {
         "eigh3",
+        "matrix_exp",
+        "matrix_log",
+        "polar",
         "principal_axes",
         "segment_gather",
         "segment_max",

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 CUDA = ROOT / "csrc" / "cuda"
 OPERATIONS = [
     "eigh3", "eigh3_vjp", "principal_axes", "principal_axes_vjp",
+    "matrix_exp", "matrix_exp_vjp", "matrix_log", "matrix_log_vjp", "polar", "polar_vjp",
     "segment_gather", "segment_max", "segment_softmax", "segment_softmax_vjp", "segment_sum",
     "signed_axes", "signed_axes_vjp",
     "spherical_harmonics", "spherical_harmonics_vjp", "spherical_harmonics_vjp_vjp",
@@ -551,6 +552,52 @@ def test_signed_axes_equal_the_cpu(ops, affine, choice):
     close([ops.signed_axes(*arguments)], [out], 0)
     grad = random(*out.shape, seed=2)
     close(ops.signed_axes_vjp(grad, signs, chosen), torch.ops.equitools.signed_axes_vjp(grad, signs, chosen), 1e-14)
+
+
+# ---- matrix functions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_matrix_functions_equal_the_cpu(ops, n, dtype):
+    """More than a block of threads, with matrices that have no result among them."""
+    cpu, tolerance = torch.ops.equitools, 2e-6 if dtype == torch.float32 else 1e-13
+    x = (0.5 * random(140, n, n)).to(dtype)
+    g = torch.matrix_exp(x.double()).to(dtype)
+    g[7], g[9, 0, 1] = 0.0, torch.nan
+    grad, other = random(140, n, n, seed=1, dtype=dtype), random(140, n, n, seed=2, dtype=dtype)
+    log = cpu.matrix_log(g)
+    pairs = [
+        (ops.matrix_exp(x), cpu.matrix_exp(x)),
+        (ops.matrix_exp_vjp(x, grad), cpu.matrix_exp_vjp(x, grad)),
+        (ops.matrix_log(g), log),
+        (ops.matrix_log_vjp(log, grad), cpu.matrix_log_vjp(log, grad)),
+        *zip(ops.polar(g), cpu.polar(g), strict=True),
+        (ops.polar_vjp(g, grad, other), cpu.polar_vjp(g, grad, other)),
+    ]
+    for ours, theirs in pairs:
+        scale = theirs.nan_to_num().abs().amax((-1, -2), keepdim=True).clamp(min=1)
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=30 * tolerance, equal_nan=True)
+    assert ops.matrix_log(g)[7].isnan().all()
+    assert ops.polar(g)[0][9].isnan().all()
+    for empty in (ops.matrix_exp(x[:0]), ops.matrix_log(x[:0]), *ops.polar(x[:0])):
+        assert empty.shape == (0, n, n)
+
+
+def test_wrong_matrices_are_errors(ops):
+    x = random(5, 3, 3)
+    for words, name, arguments in (
+        ("n = 2, 3 or 4", "matrix_exp", (random(5, 5, 5),)),
+        ("n = 2, 3 or 4", "matrix_log", (random(3, 3),)),
+        ("n = 2, 3 or 4", "polar", (random(5, 3, 4),)),
+        ("float32 or float64", "matrix_exp", (x.half(),)),
+        ("shape of the matrices", "matrix_exp_vjp", (x, x[:4])),
+        ("same dtype", "matrix_log_vjp", (x, x.float())),
+        ("shape of the matrices", "polar_vjp", (x, x, x[:4])),
+    ):
+        for namespace in (ops, torch.ops.equitools):
+            with pytest.raises(RuntimeError, match=words):
+                getattr(namespace, name)(*arguments)
 
 
 def test_tables_are_refused_while_a_graph_is_captured(ops, monkeypatch):

@@ -15,6 +15,9 @@ from equitools.ops import (
     TensorProductPlan,
     active_backend,
     gaunt_tensor_product,
+    matrix_exp,
+    matrix_log,
+    polar,
     radial_tensor_product_conv,
     segment_gather,
     segment_max,
@@ -132,6 +135,17 @@ def test_segments_equal_the_cpu(operation, ascending):
     receiver = receiver.sort().values if ascending else receiver
     agree(lambda v: operation(v, receiver.to(v.device), 41), (random(3000, 7),), 1e-12)
     agree(lambda v: segment_gather(v, receiver.to(v.device)), (random(41, 7),), 1e-12)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_matrix_functions_equal_the_cpu(n, dtype):
+    x = 0.3 * random(1000, n, n)
+    g = torch.matrix_exp(x).to(dtype)
+    agree(matrix_exp, (x.to(dtype),), 10 * TOLERANCE[dtype])
+    agree(matrix_log, (g,), 10 * TOLERANCE[dtype])
+    agree(lambda a: torch.cat(polar(a)), (g,), 10 * TOLERANCE[dtype])
 
 
 @on_gpu
