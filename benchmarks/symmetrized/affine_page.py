@@ -65,10 +65,10 @@ def page(table: dict[str, Any] | None) -> str:
         f"{result['train']:,} upright digits for training, {protocol['test']} for testing, each of these transformed "
         f"{protocol['copies']} times; digits of {protocol['digit']} pixels in pictures of {protocol['size']}. "
         f"{protocol['epochs']} epochs in batches of {protocol['batch']} for every network, no augmentation; seeds "
-        f"{', '.join(map(str, seeds))}: mean ± standard deviation. affNIST's ranges (as recalled) are "
-        f"{_ranges(affine)}; the wide ones are {_ranges(wide)}. Moved digits may touch the border, where no training "
-        f"digit was; with a wider border, {protocol['border']} more empty pixels were put around the pictures in "
-        "testing. Time is that of a training on one thread of a machine that did other work, too.",
+        f"{', '.join(map(str, seeds))}{': mean ± standard deviation' * (len(seeds) > 1)}. affNIST's ranges "
+        f"(as recalled) are {_ranges(affine)}; the wide ones are {_ranges(wide)}. Moved digits may touch the border, "
+        f"where no training digit was; with a wider border, {protocol['border']} more empty pixels were put around "
+        "the pictures in testing. Time is that of a training on one thread of a machine that did other work, too.",
         *_reached(networks),
         "![Digits, accuracy by strength, invariance error by the number of samples](images/affine_digits.png)",
         "Published for the real homNIST, with MNIST's 60,000 digits and larger networks (the table of Neural "
@@ -105,7 +105,7 @@ def _reached(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
     if not found:
         return []
     return [
-        f"What was asked for is a gain of {TARGET:g} points over an ordinary network under affNIST's ranges. "
+        f"What was asked for is a gain of {TARGET:g} points over an ordinary network under affNIST's ranges: "
         + "; ".join(found)
         + "."
     ]

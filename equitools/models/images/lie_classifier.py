@@ -291,10 +291,8 @@ class ConvClassifier(torch.nn.Module):
         self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, stem_stride, stem_padding, bias=False)
         self.stem_norm = torch.nn.BatchNorm2d(width)
-        self.convs = torch.nn.ModuleList(
-            torch.nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False, padding_mode=padding_mode)
-            for _ in range(blocks)
-        )
+        around: dict[str, Any] = {"padding": kernel // 2, "padding_mode": padding_mode, "bias": False}
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(width, width, kernel, **around) for _ in range(blocks))
         self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(width) for _ in range(blocks))
         self.head = _head(width, head, classes, dropout)
 
