@@ -30,11 +30,12 @@ def test_networks_are_measured_and_drawn(tmp_path: Path) -> None:
     sets = affine_digits.make_sets(TINY, "test")
     rows = [affine_digits.measure(name, 1, sets, TINY) for name in affine_digits.NETWORKS]
     for row in rows:
-        assert abs(row["parameters"] / rows[-1]["parameters"] - 1) <= 0.02
-        assert all(0 <= row[key] <= 100 for key in affine_page.COLUMNS)
+        if row["network"] != "cnn":  # which is matched at the size of the table only
+            assert abs(row["parameters"] / rows[-1]["parameters"] - 1) <= 0.02
+        assert all(0 <= row[key] <= 100 for key in affine_page.COLUMNS if key in row)
         assert [s for s, _ in row["strength"]] == list(affine_digits.STRENGTHS)
         assert row["strength"][0][1] == row["upright"]
-        assert ("invariance" in row) is (row["network"] == "gl")
+        assert ("invariance" in row) is (row["network"] in affine_digits.GROUPS)
     assert all(error > 0 for pairs in rows[-1]["invariance"].values() for _, error in pairs)
     affine_digits.draw({"rows": rows}, tmp_path / "picture.png", TINY)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
@@ -55,6 +56,12 @@ def test_the_choice_knows_no_test_digit() -> None:
     assert len(set(rest.tolist()) & set(test.tolist())) == 0
     rows = affine_digits.choose(TINY, {"plain": (0.01,)})
     assert rows[0]["rate"] == 0.01
+
+
+def test_the_usual_cnn_has_as_many_parameters() -> None:
+    protocol = affine_digits.Protocol()
+    counts = [num_parameters(affine_digits.build(name, protocol)) for name in affine_digits.NETWORKS]
+    assert max(counts) <= 1.02 * min(counts)
 
 
 def test_networks_have_the_layout_that_is_said() -> None:

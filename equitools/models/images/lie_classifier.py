@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -271,7 +271,7 @@ class ConvClassifier(torch.nn.Module):
         eval_padding: int | None = None,
         drawn_lattice: bool = False,
         kernel: int = 5,
-        padding_mode: str = "replicate",
+        padding_mode: Literal["replicate", "zeros"] = "replicate",
         pool: str = "max",
         head: int = 32,
         dropout: float = 0.2,
