@@ -79,6 +79,7 @@ bench: bench-kernels
 	$(PY) benchmarks/tetris.py
 	$(PY) benchmarks/continuity.py
 	$(PY) benchmarks/haar.py
+	$(PY) benchmarks/decompositions.py
 	$(PY) benchmarks/adaptation.py --choose
 	$(PY) benchmarks/adaptation.py
 	$(PY) benchmarks/render.py
@@ -91,12 +92,16 @@ bench-kernels: setup
 	$(PY) benchmarks/gaunt.py
 	$(PY) benchmarks/many_body.py
 	$(PY) benchmarks/diagrams.py
+	$(PY) benchmarks/matrix_functions.py
 	$(PY) benchmarks/render.py
 
 bench-training: setup
 	$(PY) benchmarks/time_to_accuracy.py --minutes 15
 	$(PY) benchmarks/gaunt_training.py
 	$(PY) benchmarks/lie_gan.py
+	$(PY) benchmarks/per_inertia.py
+	$(PY) benchmarks/affine_digits.py
+	$(PY) benchmarks/gfno.py
 	$(PY) benchmarks/render.py
 
 clean:
