@@ -10,8 +10,8 @@ What the networks are like, and the learning rates, was chosen by transformed *v
 training set of the table. Each network is tested on pictures as they are, and with a wider empty border around them: a
 digit that touches the border is hard for a network that has never seen one there. "cnn" is the usual small network: two
 convolutions with maximum pooling, and a dense layer of all that is left. "plain" is the network over groups without
-the group, with a maximum over all positions; "zeros" is that with zeros around features in place of repeated borders. Writes
-`benchmarks/results/affine_digits.json` and `docs/images/affine_digits.png`, or
+the group, with a maximum over all positions; "zeros" is that with zeros around features in place of repeated borders.
+Writes `benchmarks/results/affine_digits.json` and `docs/images/affine_digits.png`, or
 `benchmarks/results/affine_digits_choice.json`. Finished trainings lie in `.bench/affine_digits`.
 """
 

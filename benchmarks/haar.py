@@ -23,7 +23,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import IMAGES, ROOT, command, save
-from benchmarks.symmetry.haar_page import plot
+from benchmarks.lie.haar_page import plot
 from equitools.groups import (
     log_uniform_rotations,
     rotation_quadrature,

@@ -31,7 +31,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import IMAGES, ROOT, command, save
-from benchmarks.symmetry.lie_gan_page import plot
+from benchmarks.lie.lie_gan_page import plot
 from equitools._atomic import write_text
 from equitools.data import two_body_orbits
 from equitools.groups import SO, algebra_cosine

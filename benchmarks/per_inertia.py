@@ -33,7 +33,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import IMAGES, ROOT, command, save
-from benchmarks.soft_symmetry.per_page import plot
+from benchmarks.lie.per_page import plot
 from equitools._atomic import write_text
 from equitools.data.inertia import BrokenInertia, broken_inertia, inertia_tensor
 from equitools.groups.generators import Generators, generators_of

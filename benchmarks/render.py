@@ -16,22 +16,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._results import ROOT, load
-from benchmarks.lie import decompositions_page
+from benchmarks.lie import affine_page, decompositions_page, gfno_page, haar_page, lie_gan_page, per_page
 from benchmarks.products import crossover_page, diagrams_page, many_body_page, matrix_functions_page
 from benchmarks.products import page as products
 from benchmarks.side_by_side import report
-from benchmarks.soft_symmetry import per_page
 from benchmarks.symmetrized import (
     adaptation_page,
-    affine_page,
     continuity_page,
     faenet_page,
     frames_page,
-    gfno_page,
     lorentz_page,
     nbody_page,
 )
-from benchmarks.symmetry import haar_page, lie_gan_page
 from equitools._atomic import write_text
 
 README = ROOT / "README.md"

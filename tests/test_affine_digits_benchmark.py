@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import affine_digits
-from benchmarks.symmetrized import affine_page
+from benchmarks.lie import affine_page
 from equitools.data import DigitImages, stratified_split
 from equitools.models.images import num_parameters
 

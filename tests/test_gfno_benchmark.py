@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import gfno
-from benchmarks.symmetrized import gfno_page
+from benchmarks.lie import gfno_page
 from equitools.models.images import FNO, GFNO
 
 SMALL = {"fno": lambda: FNO(2, 1, 3, 2, 1), "gfno_p4": lambda: GFNO(2, 1, 2, 2, 1)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import haar
-from benchmarks.symmetry import haar_page
+from benchmarks.lie import haar_page
 
 
 def test_errors_shrink_and_are_shown(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import lie_gan
-from benchmarks.symmetry import lie_gan_page
+from benchmarks.lie import lie_gan_page
 
 TINY = lie_gan.Protocol(trajectories=4, epochs=2, judge_epochs=1, wide_epochs=1)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import per_inertia
-from benchmarks.soft_symmetry import per_page
+from benchmarks.lie import per_page
 from equitools.groups import random_orthogonal
 
 

@@ -1,1 +1,1 @@
-"""Pages of the results on matrix groups."""
+"""Pages of the results on groups and networks on them."""

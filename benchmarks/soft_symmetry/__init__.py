@@ -1,1 +1,0 @@
-"""Pages of the results on symmetry that is broken."""

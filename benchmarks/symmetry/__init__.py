@@ -1,1 +1,0 @@
-"""Pages on symmetry that is looked for in data."""
