@@ -53,7 +53,7 @@ PLAIN = {"cnn": "usual CNN", "zeros": "plain, zeros around", "plain": "plain"}
 GROUPS = {"gl": "GL+(2)", "sl": "SL(2)", "sim": "SIM(2)", "so": "SO(2)"}
 #: What is published for the real homNIST, in %; another set and another size of networks, not to be compared with ours.
 PUBLISHED = {
-    "LieDecomp (Mironenco and Forré)": "98.30 ± 0.10",
+    "LieDecomp": "98.30 ± 0.10",
     "Neural Isometries, with triplet loss": "97.38 ± 0.23",
     "homConv (MacDonald et al.)": "95.71 ± 0.09",
 }
