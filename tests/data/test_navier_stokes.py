@@ -19,7 +19,7 @@ from equitools.data import (
 from equitools.data import navier_stokes as module
 from equitools.errors import ConfigError, DataError, ShapeError
 from equitools.groups import FiniteGroup
-from equitools.ops import act_on_grid
+from equitools.ops import permute_pixels
 
 
 def some_flow(size=18, number=2):
@@ -57,7 +57,7 @@ def test_equivariance(size):
     end = solve_navier_stokes(start, [0.3], forcing, step=0.05)
     for g in FiniteGroup.named("p4m").matrices:
         sign = torch.linalg.det(g).round()  # vorticity is a pseudoscalar
-        turned, push, wanted = (sign * act_on_grid(g, f, "origin") for f in (start, forcing, end))
+        turned, push, wanted = (sign * permute_pixels(g, f, "origin") for f in (start, forcing, end))
         torch.testing.assert_close(solve_navier_stokes(turned, [0.3], push, step=0.05), wanted, atol=1e-14, rtol=0)
     shift = lambda f: f.roll((2, 5), (-2, -1))  # noqa: E731
     got = solve_navier_stokes(shift(start), [0.3], shift(forcing), step=0.05)
@@ -67,7 +67,7 @@ def test_equivariance(size):
 def test_reflections_need_their_sign():
     start = some_flow()
     end = solve_navier_stokes(start, [2.0], step=0.05)
-    reflect = lambda f: act_on_grid(FiniteGroup.named("p4m").matrices[4], f, "origin")  # noqa: E731
+    reflect = lambda f: permute_pixels(FiniteGroup.named("p4m").matrices[4], f, "origin")  # noqa: E731
     assert not torch.allclose(solve_navier_stokes(reflect(start), [2.0], step=0.05), reflect(end), atol=1e-4)
     torch.testing.assert_close(solve_navier_stokes(-reflect(start), [2.0], step=0.05), -reflect(end))
 
@@ -77,9 +77,9 @@ def test_glide():
     start, forcing = some_flow(size), symmetric_forcing(size)
     end = solve_navier_stokes(start, [2.0], forcing, step=0.05)
     turn, mirror = (FiniteGroup.named("p4m").matrices[k] for k in (1, 4))
-    quarter = lambda f: act_on_grid(turn, f, "origin")  # noqa: E731
+    quarter = lambda f: permute_pixels(turn, f, "origin")  # noqa: E731
     torch.testing.assert_close(solve_navier_stokes(quarter(start), [2.0], forcing, step=0.05), quarter(end))
-    reflect = lambda f: -act_on_grid(mirror, f, "origin")  # noqa: E731
+    reflect = lambda f: -permute_pixels(mirror, f, "origin")  # noqa: E731
     glide = lambda f: reflect(f).roll((size // 4, size // 4), (-2, -1))  # noqa: E731
     shift = lambda f: f.roll((size // 4, size // 4), (-2, -1))  # noqa: E731
     torch.testing.assert_close(solve_navier_stokes(glide(start), [2.0], forcing, step=0.05), glide(end))
@@ -178,7 +178,7 @@ def test_first_fields():
 def test_forcing():
     forcing = symmetric_forcing(16)
     for g in FiniteGroup.named("p4m").matrices:
-        torch.testing.assert_close(act_on_grid(g, forcing, "origin"), forcing, atol=1e-15, rtol=0)
+        torch.testing.assert_close(permute_pixels(g, forcing, "origin"), forcing, atol=1e-15, rtol=0)
     torch.testing.assert_close(forcing.roll((4, 4), (0, 1)), -forcing, atol=1e-15, rtol=0)
     assert float(forcing[0, 0]) == pytest.approx(0.2)
     assert float(forcing[2, 0]) == pytest.approx(0.1)  # cos(4π/8) = 0
