@@ -121,9 +121,9 @@ def check_admissible(rep: Rep | Irreps | str, activation: Activation) -> str:
         complete: what is refused has an x and a g where that fails.
     """
     rep = rep if isinstance(rep, Rep) else Rep.from_irreps(rep)
+    kind = classify_activation(activation)  # which refuses what is not pointwise
     if rep.permutation:
         return "generic"
-    kind = classify_activation(activation)
     if kind == "linear":
         return kind
     if kind == "affine":

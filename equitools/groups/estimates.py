@@ -86,8 +86,8 @@ class InvarianceEstimate(NamedTuple):
     samples: int
 
     def exceeds(self, tolerance: float, sigmas: float = 3.0) -> bool:
-        """Return whether the error is above a tolerance by more than so many standard errors."""
-        return self.error - sigmas * self.standard_error > tolerance
+        """Return whether the error is above a tolerance by more than so many standard errors, or is not finite."""
+        return not self.error - sigmas * self.standard_error <= tolerance
 
 
 def invariance_estimate(

@@ -116,7 +116,7 @@ class FiniteGroup:
     def cyclic(cls, n: int, d: int = 2) -> FiniteGroup:
         """Return the n rotations by multiples of 2π/n, as matrices of the plane (or about z, d = 3)."""
         elements = cyclic_group(n, d)
-        return cls._of_matrices(elements, f"C{n}", _sums(n))
+        return cls._of_matrices(elements, f"C{n}" if d == 3 else f"C{n}(2)", _sums(n))
 
     @classmethod
     def dihedral(cls, n: int, d: int = 2) -> FiniteGroup:
@@ -129,7 +129,7 @@ class FiniteGroup:
         sums, places = _sums(n), torch.arange(n)
         differences = (places[:, None] - places) % n  # r^k s · r^j = r^(k−j) s and r^k s · r^j s = r^(k−j)
         table = torch.cat([torch.cat([sums, n + sums], 1), torch.cat([n + differences, differences], 1)])
-        return cls._of_matrices(elements, f"D{n}", table)
+        return cls._of_matrices(elements, f"D{n}" if d == 3 else f"D{n}(2)", table)
 
     @classmethod
     def tetrahedral(cls) -> FiniteGroup:

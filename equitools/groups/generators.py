@@ -15,7 +15,8 @@ from torch import Tensor
 
 from equitools.errors import ConfigError, EquitoolsError, ShapeError
 from equitools.groups.affine import Affine
-from equitools.groups.finite_rotations import finite_group, multiplication_table
+from equitools.groups.finite import FiniteGroup
+from equitools.groups.finite_rotations import multiplication_table
 from equitools.groups.lorentz import Lorentz
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.names import parse_group
@@ -168,8 +169,8 @@ def generators_of(group: Any, name: str | None = None) -> Generators:
     """Return the generators of a group in any of the forms that it is given in.
 
     Args:
-        group: `Generators`; a `MatrixGroup` or its name (``"SO(3)"``); the name of a finite group (``"D4"``); or
-            matrices ``[m, n, n]`` (a tensor or a list): discrete generators.
+        group: `Generators`; a `MatrixGroup` or its name (``"SO(3)"``); a `FiniteGroup` or its name (``"D4"``, ``"p4"``,
+            ``"S_4"``); or matrices ``[m, n, n]`` (a tensor or a list): discrete generators.
         name: For messages.
 
     Returns:
@@ -182,12 +183,14 @@ def generators_of(group: Any, name: str | None = None) -> Generators:
     """
     if isinstance(group, Generators):
         return group
+    if isinstance(group, FiniteGroup):
+        return Generators.finite(group.matrices, name or group.name)
     if isinstance(group, str):
         try:
             return generators_of(parse_group(group))
         except EquitoolsError as unknown:
             try:
-                return Generators.finite(finite_group(group), name or group)
+                return generators_of(FiniteGroup.named(group), name or group)
             except EquitoolsError:
                 raise unknown from None
     if isinstance(group, MatrixGroup):

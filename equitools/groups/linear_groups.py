@@ -10,6 +10,7 @@ from equitools.groups.matrix_functions import matrix_exp
 from equitools.groups.matrix_group import MatrixGroup
 from equitools.groups.orthogonal import SO, antisymmetric_basis
 from equitools.groups.orthogonal_factor import orthogonal_factor
+from equitools.groups.precision import full_precision
 
 __all__ = ["SL", "GLPlus", "symmetric_basis"]
 
@@ -105,6 +106,16 @@ class GLPlus(MatrixGroup):
         least = self.n * torch.finfo(g.dtype).eps if tolerance is None else tolerance
         return finite & (values[..., -1] > least * values[..., 0]) & (torch.linalg.slogdet(clean)[0] > 0)
 
+    @full_precision
+    def inverse(self, g: Tensor) -> Tensor:
+        """Return the inverses of elements ``[..., n, n]``.
+
+        Raises:
+            ShapeError: The shape is wrong, or a matrix is no element.
+        """
+        self.require(g, self.log_tolerance)
+        return torch.linalg.inv(g)
+
     def project(self, a: Tensor) -> Tensor:
         """Return elements near invertible matrices ``[..., n, n]``.
 
@@ -153,8 +164,8 @@ class SL(GLPlus):
 
         Args:
             g: ``[..., n, n]``.
-            tolerance: Largest deviation of the determinant from 1, relative to the product of the lengths of the
-                columns (or to 1): so much of it is rounding. By default 1e-6 in float64 and 1e-4 in smaller dtypes.
+            tolerance: Largest deviation of the determinant from 1, beyond the rounding of the product of the lengths of
+                the columns; by default 1e-6 in float64 and 1e-4 in smaller dtypes.
 
         Returns:
             ``[...]`` bool; false where something is not finite.
@@ -163,8 +174,8 @@ class SL(GLPlus):
             ShapeError: The shape is wrong.
         """
         self._check(g)
-        scale = g.norm(dim=-2).prod(-1).clamp(min=1.0)
-        return (torch.linalg.det(g) - 1).abs() <= self._tolerance(g, tolerance) * scale
+        determinant = torch.linalg.det(g)
+        return (determinant > 0) & self._small((determinant - 1).abs(), g.norm(dim=-2).prod(-1), g, tolerance)
 
     def project(self, a: Tensor) -> Tensor:
         """Return elements near invertible matrices ``[..., n, n]``: those of `GLPlus`, scaled to determinant 1.

@@ -152,8 +152,8 @@ class Lorentz(MatrixGroup):
 
         Args:
             g: ``[..., 4, 4]``.
-            tolerance: Largest deviation of an entry of gᵀ η g from η, relative to the square of the largest entry of g
-                (or to 1): so much of it is rounding. By default 1e-6 in float64 and 1e-4 in smaller dtypes.
+            tolerance: Largest deviation of an entry of gᵀ η g from η, beyond the rounding of the square of the largest
+                entry of g; by default 1e-6 in float64 and 1e-4 in smaller dtypes.
 
         Returns:
             ``[...]`` bool; false where something is not finite.
@@ -162,11 +162,9 @@ class Lorentz(MatrixGroup):
             ShapeError: The shape is wrong.
         """
         self._check(g)
-        if tolerance is None:
-            tolerance = 1e-6 if g.dtype == torch.float64 else 1e-4
         eta = self.metric(g)
-        scale = g.abs().amax((-1, -2)).square().clamp(min=1.0)
-        good = (g.transpose(-1, -2) @ eta @ g - eta).abs().amax((-1, -2)) <= tolerance * scale
+        error = (g.transpose(-1, -2) @ eta @ g - eta).abs().amax((-1, -2))
+        good = (torch.linalg.det(g) != 0) & self._small(error, g.abs().amax((-1, -2)).square(), g, tolerance)
         if self.proper:
             good &= (g[..., 0, 0] > 0) & (torch.linalg.det(g) > 0)
         return good

@@ -270,12 +270,13 @@ class MatrixGroup:
         """Return the matrices ``[..., dim, dim]`` of Ad(g) in coordinates: hat(Ad(g) x) = g hat(x) g⁻¹.
 
         Raises:
-            ShapeError: The shape is wrong, or a matrix is singular.
+            ShapeError: The shape is wrong, or a matrix is no element (by more than 1e-3).
 
         Properties:
             adjoint_is_a_homomorphism: Ad(g h) = Ad(g) Ad(h).
             adjoint_of_exponentials: Ad(exp x) = exp(ad x), where ad x y = [x, y].
         """
+        self.require(g, self.log_tolerance)
         inverse = self.inverse(g)
         turned = g.unsqueeze(-3) @ self.algebra_basis.to(g) @ inverse.unsqueeze(-3)
         return self.vee(turned).transpose(-1, -2)
@@ -285,7 +286,7 @@ class MatrixGroup:
         """Return the matrices ``[..., dim, dim]`` of Ad*(g) = Ad(g⁻¹)ᵀ, which acts on momenta.
 
         Raises:
-            ShapeError: The shape is wrong, or a matrix is singular.
+            ShapeError: The shape is wrong, or a matrix is no element (by more than 1e-3).
 
         Properties:
             coadjoint_keeps_the_pairing: (Ad*(g) p) · (Ad(g) x) = p · x.
@@ -300,7 +301,7 @@ class MatrixGroup:
         Some call its inverse the modular function.
 
         Raises:
-            ShapeError: The shape is wrong, or a matrix is singular.
+            ShapeError: The shape is wrong, or a matrix is no element (by more than 1e-3).
 
         Properties:
             modular_is_a_homomorphism: of g h it is the product.
@@ -383,11 +384,12 @@ class MatrixGroup:
             A function of points ``[..., N, n]``.
 
         Raises:
-            ShapeError: The shape of ``g`` is wrong, or a matrix is singular.
+            ShapeError: The shape of ``g`` is wrong, or a matrix is no element (by more than 1e-3).
 
         Properties:
             action_on_functions: acting with g h is acting with h, and then with g.
         """
+        self.require(g, self.log_tolerance)
         inverse = self.inverse(g)
         return lambda points: f(self.act(inverse, points))
 
@@ -409,13 +411,14 @@ class MatrixGroup:
             ``[B, C, *spatial]``, differentiable in both.
 
         Raises:
-            ShapeError: A shape is wrong, or a matrix is singular.
+            ShapeError: A shape is wrong, or a matrix is no element (by more than 1e-3).
             ConfigError: The mode or the padding is not known.
 
         Properties:
             quarter_turns_are_exact: a rotation by 90° moves the pixels of a square image.
             grid_samples_the_function: where f is linear, the image of the moved f is the moved image.
         """
+        self.require(g, self.log_tolerance)
         inverse = self.inverse(g)
         return act_on_grid(lambda points: self.act(inverse, points), images, self.n, g.shape, mode, padding)
 
@@ -479,3 +482,8 @@ class MatrixGroup:
         if tolerance is not None:
             return tolerance
         return 1e-6 if g.dtype == torch.float64 else 1e-4
+
+    def _small(self, error: Tensor, scale: Tensor, g: Tensor, tolerance: float | None) -> Tensor:
+        """Whether errors ``[...]`` are below the tolerance, or below the rounding of numbers of the size ``scale``."""
+        rounding = 100 * self.size * torch.finfo(g.dtype).eps * scale
+        return g.isfinite().all(-1).all(-1) & (error <= self._tolerance(g, tolerance) + rounding)

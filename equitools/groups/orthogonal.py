@@ -148,12 +148,15 @@ class _Orthogonal(MatrixGroup):
         It is differentiable any number of times where the nearest element is unique.
 
         Raises:
-            ShapeError: The shape is wrong.
+            ShapeError: The shape is wrong, or a matrix is not finite or zero: all elements are as near.
 
         Properties:
             projection: an element is projected onto itself.
         """
         self._check(a)
+        size = a.detach().abs().amax((-1, -2))
+        if not bool((size.isfinite() & (size > 0)).all()):
+            raise ShapeError(f"A matrix that is zero or not finite has no nearest element of {self.name}.")
         return orthogonal_factor(a, proper=not self.reflections)
 
 

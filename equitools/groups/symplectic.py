@@ -112,8 +112,8 @@ class Sp(MatrixGroup):
 
         Args:
             g: ``[..., n, n]``.
-            tolerance: Largest deviation of an entry of gᵀ J g from J, relative to the square of the largest entry of g
-                (or to 1): so much of it is rounding. By default 1e-6 in float64 and 1e-4 in smaller dtypes.
+            tolerance: Largest deviation of an entry of gᵀ J g from J, beyond the rounding of the square of the largest
+                entry of g; by default 1e-6 in float64 and 1e-4 in smaller dtypes.
 
         Returns:
             ``[...]`` bool; false where something is not finite.
@@ -123,9 +123,8 @@ class Sp(MatrixGroup):
         """
         self._check(g)
         J = self.form(g)
-        scale = g.abs().amax((-1, -2)).square().clamp(min=1.0)
         error = (g.transpose(-1, -2) @ J @ g - J).abs().amax((-1, -2))
-        return error <= self._tolerance(g, tolerance) * scale
+        return (torch.linalg.det(g) > 0) & self._small(error, g.abs().amax((-1, -2)).square(), g, tolerance)
 
     def project(self, a: Tensor) -> Tensor:
         """Return the symplectic polar factor of matrices ``[..., n, n]``: a = g s with g an element and J s = sᵀ J.

@@ -19,10 +19,7 @@ from equitools.nn.gaunt import GauntTensorProduct
 from equitools.nn.gaunt_blocks import GauntContraction, GauntTensorProductConv
 from equitools.nn.gaunt_conv import GauntConvolution
 from equitools.nn.layout import to_ir_mul, to_mul_ir
-from equitools.nn.lie_conv import FibreConv as LieFibreConv
-from equitools.nn.lie_conv import GroupConv as LieGroupConv
-from equitools.nn.lie_conv import LiftingConv as LieLiftingConv
-from equitools.nn.lie_conv import group_pool
+from equitools.nn.lie_conv import LieFibreConv, LieGroupConv, LieLiftingConv, group_pool
 from equitools.nn.lie_samples import GroupSamples, PolarChart, PolarSampler, closed_samples
 from equitools.nn.linear import Linear
 from equitools.nn.masked_norm import MaskedBatchNorm

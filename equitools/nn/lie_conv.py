@@ -18,7 +18,16 @@ from equitools.nn.lie_samples import GroupSamples, PolarChart, check_samples
 from equitools.nn.siren import Siren
 from equitools.nn.spline_kernel import SplineKernel
 
-__all__ = ["KERNELS", "MASKS", "PADDINGS", "FibreConv", "GroupConv", "LiftingConv", "group_pool", "support_mask"]
+__all__ = [
+    "KERNELS",
+    "MASKS",
+    "PADDINGS",
+    "LieFibreConv",
+    "LieGroupConv",
+    "LieLiftingConv",
+    "group_pool",
+    "support_mask",
+]
 
 #: Kinds of kernels that are functions of positions.
 KERNELS = ("siren", "spline")
@@ -153,7 +162,7 @@ class _ImplicitConv(torch.nn.Module):
         )
 
 
-class LiftingConv(_ImplicitConv):
+class LieLiftingConv(_ImplicitConv):
     """From images to features of the group: (f ⋆ k)(t, g) = ∫ f(t + y) k(g⁻¹y) dy / abs(det g).
 
     Args:
@@ -239,13 +248,13 @@ class LiftingConv(_ImplicitConv):
         return self._biased(out.unflatten(1, (self.out_channels, len(samples.elements))))
 
 
-class FibreConv(LiftingConv):
+class LieFibreConv(LieLiftingConv):
     """From features of the group to features of the group, at each element of H on its own.
 
-    (F ⋆ k)(t, g) = ∫ F(t + y, g) k(g⁻¹y) dy / abs(det g): a `GroupConv` whose kernel along H is concentrated at the
+    (F ⋆ k)(t, g) = ∫ F(t + y, g) k(g⁻¹y) dy / abs(det g): a `LieGroupConv` whose kernel along H is concentrated at the
     identity. It costs S and not S² products, and no sum over samples is estimated; elements meet in the pooling only.
 
-    Args: Those of `LiftingConv`; channels are of features.
+    Args: Those of `LieLiftingConv`; channels are of features.
 
     Properties:
         fibre_equivariance: for elements that map the grid to itself and samples that they permute, exactly.
@@ -274,7 +283,7 @@ class FibreConv(LiftingConv):
         return self._biased(out.unflatten(1, (count, self.out_channels)).transpose(1, 2))
 
 
-class GroupConv(_ImplicitConv):
+class LieGroupConv(_ImplicitConv):
     """From features of the group to features of the group.
 
     (F ⋆ k)(t, g) = Σ w ∫ F(t + y, g̃) k(g⁻¹y, ξ(g⁻¹g̃)) dy / abs(det g̃), a mean over samples g̃ of H.
@@ -283,11 +292,11 @@ class GroupConv(_ImplicitConv):
         group: H, as of `equitools.nn.lie_samples.PolarChart`.
         in_channels: Of the features.
         out_channels: Of the features.
-        kernel_size: As of `LiftingConv`; 1 for kernels on H alone.
-        radius: As of `LiftingConv`.
+        kernel_size: As of `LieLiftingConv`; 1 for kernels on H alone.
+        radius: As of `LieLiftingConv`.
         padding: Positions around the features.
         bias: Add a number to each channel.
-        mask: As of `LiftingConv`; it is of the positions for ``"hard"``, of positions and chart for ``"soft"``.
+        mask: As of `LieLiftingConv`; it is of the positions for ``"hard"``, of positions and chart for ``"soft"``.
         slope: Of the soft mask.
         hidden: Width of the sine network.
         layers: Its sines.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from equitools.errors import ConfigError, ShapeError
 from equitools.groups import (
     SO,
+    FiniteGroup,
     MatrixGroup,
     O,
     finite_group,
@@ -58,8 +59,8 @@ class GroupAverage(Symmetrized):
     Args:
         net: Any network, see `Symmetrized`.
         group: A finite group by name (``"C4"``, ``"D4"`` about z, ``"C4(2)"`` in the plane, ``"T"``, ``"O"``, ``"I"``,
-            ``"Th"``, ``"Oh"``, ``"Ih"``, or ``"S_4"`` for the permutations of 4 nodes), the table of one
-            ``[G, d, d]``, or ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"`` or a group object.
+            ``"Th"``, ``"Oh"``, ``"Ih"``, or ``"S_4"`` for the permutations of 4 nodes), a `FiniteGroup`, the
+            table of one ``[G, d, d]``, or ``"O(d)"``, ``"SO(d)"``, ``"E(d)"``, ``"SE(d)"`` or a group object.
         inputs: Representation of the input, or of each.
         outputs: Representation of the output, or of each.
         samples: Continuous groups: how many elements are drawn from the Haar measure for each cloud.
@@ -91,7 +92,7 @@ class GroupAverage(Symmetrized):
     def __init__(
         self,
         net: nn.Module | Callable[..., Any],
-        group: str | MatrixGroup | Tensor,
+        group: str | MatrixGroup | FiniteGroup | Tensor,
         inputs: Inputs = "points",
         outputs: Outputs = "scalar",
         *,
@@ -213,7 +214,7 @@ def _about_centroid(elements: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
     return homogeneous_matrices(elements, centre[:, None])
 
 
-def _parse(group: str | MatrixGroup | Tensor) -> tuple[str, Tensor | None, MatrixGroup]:
+def _parse(group: str | MatrixGroup | FiniteGroup | Tensor) -> tuple[str, Tensor | None, MatrixGroup]:
     """Return a name, the table of a finite group, and the continuous group (O(d) around a finite one)."""
     if isinstance(group, Tensor):
         if group.ndim != 3 or group.shape[0] == 0 or group.shape[1] != group.shape[2]:
@@ -222,6 +223,8 @@ def _parse(group: str | MatrixGroup | Tensor) -> tuple[str, Tensor | None, Matri
         if len(table) <= _LARGEST_CHECKED:
             multiplication_table(table)
         return f"a group of {len(table)} elements", table, O(table.shape[-1])
+    if isinstance(group, FiniteGroup):
+        return group.name, group.matrices, O(group.matrices.shape[-1])
     if isinstance(group, str):
         nodes = re.fullmatch(r"S_(\d+)", group)
         if nodes or re.fullmatch(r"[CD]\d+(\(\d\))?|[IOT]h?", group):

@@ -122,11 +122,7 @@ class LieGAN(pl.LightningModule):
         return [first, torch.optim.Adam(self.discriminator.parameters(), lr=self.rates[1])]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Let both players move.
-
-        Raises:
-            DivergenceError: A loss is not finite.
-        """
+        """Let both players move."""
         x, y = batch
         first, second = self.optimizers()  # type: ignore[attr-defined]
         moved = self.generator(x, y)
@@ -229,6 +225,11 @@ def find_symmetry(
         raise ShapeError(
             f"At least two pairs of floating-point inputs and as many targets are needed, given {list(x.shape)} "
             f"{x.dtype} and {list(y.shape)}."
+        )
+    if x.dtype != generator.weight.dtype:
+        raise ShapeError(
+            f"x is {x.dtype} and the generator {generator.weight.dtype}: convert one of them, x.float() or "
+            "generator.double()."
         )
     if min(epochs, batch) < 1:
         raise ConfigError(f"epochs and batch must be at least 1, not {epochs} and {batch}.")

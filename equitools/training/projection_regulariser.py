@@ -224,6 +224,7 @@ def tuned_weights(weights: Tensor, residuals: Tensor, exponent: float) -> Tensor
     active = weights > 0
     if not bool(active.any()):
         return weights.clone()
-    floor = torch.finfo(residuals.dtype).tiny
+    info = torch.finfo(residuals.dtype)  # squares of roundings are not told apart
+    floor = max(info.tiny, (100 * info.eps) ** 2 * float(residuals[active].max()))
     smallest = residuals[active].min().clamp_min(floor)
     return weights / (residuals.clamp_min(floor) / smallest) ** exponent

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, UnknownNameError
+from equitools.groups import symplectic_form
 from equitools.groups.diagrams import (
     GROUPS,
     Diagram,
@@ -32,7 +33,6 @@ from equitools.groups.diagrams import (
     restricted_bell_number,
     spanning_set,
     stirling_number,
-    symplectic_form,
     tensor,
     transpose,
 )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ConfigError, ShapeError, UnknownNameError
-from equitools.groups import SO, E, MatrixGroup, O, Sp
-from equitools.groups.diagrams import GROUPS, diagram_matrix, hom_dimension, symplectic_form
+from equitools.groups import SO, E, MatrixGroup, O, Sp, symplectic_form
+from equitools.groups.diagrams import GROUPS, diagram_matrix, hom_dimension
 from equitools.nn import DiagramLinear
 from equitools.ops import DiagramSpace, diagram_linear
 from equitools.ops.diagrams import diagram_weight_matrix

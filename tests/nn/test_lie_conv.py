@@ -18,7 +18,7 @@ from equitools.nn import (
     closed_samples,
     group_pool,
 )
-from equitools.nn.lie_conv import FibreConv, GroupConv, LiftingConv, support_mask
+from equitools.nn.lie_conv import LieFibreConv, LieGroupConv, LieLiftingConv, support_mask
 from equitools.nn.lie_samples import check_samples
 
 GROUPS = ["SO(2)", "SIM(2)", "SL(2)", "GL+(2)", "SO(3)", "SIM(3)", "SL(3)", "GL+(3)"]
@@ -171,7 +171,7 @@ def permutation(samples: GroupSamples, quarters: int) -> Tensor:
 @pytest.mark.parametrize("group", ["SO(2)", "SIM(2)", "SL(2)", "GL+(2)"])
 def test_lifting_equivariance(group: str, kernel: str) -> None:
     torch.manual_seed(0)
-    layer = LiftingConv(group, 2, 3, 5, padding=1, hidden=8, kernel=kernel).double()
+    layer = LieLiftingConv(group, 2, 3, 5, padding=1, hidden=8, kernel=kernel).double()
     samples = closed_samples(4, torch.float64)
     x = torch.randn(2, 2, 9, 9, dtype=torch.float64)
     out = layer(x, samples)
@@ -192,7 +192,7 @@ def test_group_equivariance(group: str, kernel_size: int) -> None:
     stretch = stretch @ torch.linalg.inv(PolarChart("SO(2)").rotations.project(stretch))
     elements = (closed_samples(4, torch.float64).elements[:, None] @ stretch).flatten(0, 1)
     samples = GroupSamples(elements, 0.5 + torch.rand(count, generator=generator(2), dtype=torch.float64).repeat(4))
-    layer = GroupConv(group, 2, 3, kernel_size, hidden=8, group_omega=2.0).double()
+    layer = LieGroupConv(group, 2, 3, kernel_size, hidden=8, group_omega=2.0).double()
     x = torch.randn(2, 2, 4 * count, 8, 8, dtype=torch.float64)
     out = layer(x, samples)
     for quarters in (1, 2, 3):
@@ -208,7 +208,7 @@ def test_fibre_equivariance(kernel: str) -> None:
     stretch = PolarSampler("GL+(2)", 0.3).draw(2, generator(0), torch.float64).elements
     elements = (closed_samples(4, torch.float64).elements[:, None] @ stretch).flatten(0, 1)
     samples = GroupSamples(elements, torch.ones(8, dtype=torch.float64))
-    layer = FibreConv("GL+(2)", 2, 3, 5, padding=2, hidden=6, kernel=kernel, padding_mode="replicate").double()
+    layer = LieFibreConv("GL+(2)", 2, 3, 5, padding=2, hidden=6, kernel=kernel, padding_mode="replicate").double()
     x = torch.randn(2, 2, 8, 7, 7, dtype=torch.float64)
     out = layer(x, samples)
     for quarters in (1, 2, 3):
@@ -217,7 +217,7 @@ def test_fibre_equivariance(kernel: str) -> None:
             layer(turned(x[:, :, q], quarters), samples), turned(out[:, :, q], quarters), atol=1e-12, rtol=0
         )
     # each element on its own is a lifting convolution of as many channels
-    lift = LiftingConv("GL+(2)", 2, 3, 5, padding=2, hidden=6, kernel=kernel, padding_mode="replicate").double()
+    lift = LieLiftingConv("GL+(2)", 2, 3, 5, padding=2, hidden=6, kernel=kernel, padding_mode="replicate").double()
     lift.load_state_dict(layer.state_dict())
     for s in range(8):
         one = GroupSamples(elements[s : s + 1], samples.weights[:1])
@@ -225,12 +225,12 @@ def test_fibre_equivariance(kernel: str) -> None:
     with pytest.raises(ShapeError, match="at 8 samples, not 1"):
         layer(x, one)
     with pytest.raises(UnknownNameError, match="spline"):
-        FibreConv("SO(2)", 1, 1, kernel="splime")
+        LieFibreConv("SO(2)", 1, 1, kernel="splime")
 
 
 def test_group_convolution_is_its_sum() -> None:
     torch.manual_seed(2)
-    layer = GroupConv("GL+(2)", 1, 1, 3, radius=2.0, hidden=4, mask="soft", slope=3.0).double()
+    layer = LieGroupConv("GL+(2)", 1, 1, 3, radius=2.0, hidden=4, mask="soft", slope=3.0).double()
     sampler = PolarSampler("GL+(2)", 0.3, estimator="weighted")
     inputs, outputs = sampler.draw(3, generator(3), torch.float64), sampler.draw(2, generator(4), torch.float64)
     x = torch.randn(1, 1, 3, 5, 5, dtype=torch.float64)
@@ -252,7 +252,7 @@ def test_group_convolution_is_its_sum() -> None:
 
 def test_mean_over_samples() -> None:
     torch.manual_seed(3)
-    layer = GroupConv("SL(2)", 2, 2, 3, hidden=4).double()
+    layer = LieGroupConv("SL(2)", 2, 2, 3, hidden=4).double()
     samples = PolarSampler("SL(2)", 0.4).draw(3, generator(5), torch.float64)
     twice = GroupSamples(*(part.repeat(2, *[1] * (part.ndim - 1)) for part in samples))
     x = torch.randn(1, 2, 3, 6, 6, dtype=torch.float64)
@@ -262,7 +262,7 @@ def test_mean_over_samples() -> None:
 def test_determinants_keep_smooth_features_as_large() -> None:
     # A constant image has the same lifted features at all scales as long as the window holds the kernel.
     torch.manual_seed(4)
-    layer = LiftingConv("SIM(2)", 1, 4, 41, radius=8.0, mask="hard", hidden=8, omega=3.0, bias=False).double()
+    layer = LieLiftingConv("SIM(2)", 1, 4, 41, radius=8.0, mask="hard", hidden=8, omega=3.0, bias=False).double()
     elements = torch.stack([s * torch.eye(2, dtype=torch.float64) for s in (0.9, 1.0, 1.7, 2.2)])
     out = layer(torch.ones(1, 1, 41, 41, dtype=torch.float64), GroupSamples(elements, torch.ones(4).double()))
     out = out[0, :, :, 0, 0].detach()
@@ -271,8 +271,8 @@ def test_determinants_keep_smooth_features_as_large() -> None:
 
 def test_monte_carlo_error_falls_with_the_number_of_samples() -> None:
     torch.manual_seed(5)
-    lift = LiftingConv("SO(2)", 1, 3, 5, hidden=8, omega=5.0).double()
-    conv = GroupConv("SO(2)", 3, 4, 3, hidden=8, omega=5.0, group_omega=0.5).double()
+    lift = LieLiftingConv("SO(2)", 1, 3, 5, hidden=8, omega=5.0).double()
+    conv = LieGroupConv("SO(2)", 3, 4, 3, hidden=8, omega=5.0, group_omega=0.5).double()
     sampler = PolarSampler("SO(2)", stratified=False)
     image = torch.randn(1, 1, 9, 9, dtype=torch.float64)
 
@@ -290,7 +290,10 @@ def test_monte_carlo_error_falls_with_the_number_of_samples() -> None:
 def test_three_dimensions() -> None:
     torch.manual_seed(6)
     samples = PolarSampler("GL+(3)", 0.2).draw(3, generator(6), torch.float64)
-    lift, conv = LiftingConv("GL+(3)", 1, 2, 3, hidden=4).double(), GroupConv("GL+(3)", 2, 2, 3, hidden=4).double()
+    lift, conv = (
+        LieLiftingConv("GL+(3)", 1, 2, 3, hidden=4).double(),
+        LieGroupConv("GL+(3)", 2, 2, 3, hidden=4).double(),
+    )
     x = torch.randn(1, 1, 7, 7, 7, dtype=torch.float64)
     assert conv(lift(x, samples), samples).shape == (1, 2, 3, 3, 3, 3)
     quarter = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]], dtype=torch.float64)
@@ -304,7 +307,10 @@ def test_three_dimensions() -> None:
 def test_gradients() -> None:
     torch.manual_seed(7)
     samples = PolarSampler("GL+(2)", 0.3).draw(2, generator(7), torch.float64)
-    lift, conv = LiftingConv("GL+(2)", 1, 1, 3, hidden=3).double(), GroupConv("GL+(2)", 1, 1, 2, hidden=3).double()
+    lift, conv = (
+        LieLiftingConv("GL+(2)", 1, 1, 3, hidden=3).double(),
+        LieGroupConv("GL+(2)", 1, 1, 2, hidden=3).double(),
+    )
     x = torch.randn(1, 1, 5, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: conv(lift(x, samples), samples), (x,))
     assert torch.autograd.gradgradcheck(lambda x: conv(lift(x, samples), samples).sin(), (x,))
@@ -314,11 +320,11 @@ def test_gradients() -> None:
 
 def test_empty_batch_strides_and_dtypes() -> None:
     samples = closed_samples(3)
-    lift, conv = LiftingConv("SO(2)", 1, 2, 3, hidden=4), GroupConv("SO(2)", 2, 2, 3, hidden=4)
+    lift, conv = LieLiftingConv("SO(2)", 1, 2, 3, hidden=4), LieGroupConv("SO(2)", 2, 2, 3, hidden=4)
     assert conv(lift(torch.zeros(0, 1, 8, 8), samples), samples).shape == (0, 2, 3, 4, 4)
     x = torch.randn(8, 8, 1, 2).permute(3, 2, 0, 1)
     torch.testing.assert_close(lift(x, samples), lift(x.contiguous(), samples))
-    lift64 = LiftingConv("SO(2)", 1, 2, 3, hidden=4).double()
+    lift64 = LieLiftingConv("SO(2)", 1, 2, 3, hidden=4).double()
     lift64.load_state_dict(lift.state_dict())
     torch.testing.assert_close(lift64(x.double(), closed_samples(3, torch.float64)).float(), lift(x, samples))
 
@@ -326,7 +332,7 @@ def test_empty_batch_strides_and_dtypes() -> None:
 def test_strides_leave_every_second_position() -> None:
     torch.manual_seed(8)
     samples = closed_samples(4, torch.float64)
-    for kind, shape in ((LiftingConv, (1, 2, 9, 9)), (GroupConv, (1, 2, 4, 9, 9))):
+    for kind, shape in ((LieLiftingConv, (1, 2, 9, 9)), (LieGroupConv, (1, 2, 4, 9, 9))):
         full = kind("SL(2)", 2, 3, 3, padding=1, hidden=4).double()
         half = kind("SL(2)", 2, 3, 3, padding=1, hidden=4, stride=2).double()
         half.load_state_dict(full.state_dict())
@@ -337,15 +343,15 @@ def test_strides_leave_every_second_position() -> None:
 def test_replicated_borders_are_those_of_a_larger_image() -> None:
     torch.manual_seed(9)
     samples = closed_samples(3, torch.float64)
-    layer = GroupConv("SO(2)", 2, 2, 5, padding=2, hidden=4, padding_mode="replicate").double()
-    inner = GroupConv("SO(2)", 2, 2, 5, hidden=4).double()
+    layer = LieGroupConv("SO(2)", 2, 2, 5, padding=2, hidden=4, padding_mode="replicate").double()
+    inner = LieGroupConv("SO(2)", 2, 2, 5, hidden=4).double()
     inner.load_state_dict(layer.state_dict())
     x = torch.full((1, 2, 3, 12, 12), 0.7, dtype=torch.float64)
     x[..., 4:8, 4:8] = torch.rand(1, 2, 3, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(layer(x[..., 2:-2, 2:-2], samples), inner(x, samples))
     assert layer(x[:0], samples).shape == (0, 2, 3, 12, 12)
     with pytest.raises(UnknownNameError, match="replicate"):
-        GroupConv("SO(2)", 1, 1, padding_mode="mirror")
+        LieGroupConv("SO(2)", 1, 1, padding_mode="mirror")
 
 
 # ---- masks and pooling ----------------------------------------------------------------------------------------------
@@ -364,7 +370,7 @@ def test_mask_is_radial() -> None:
 
 
 def test_automatic_masks() -> None:
-    kinds = {name: LiftingConv(name, 1, 1).mask for name in ("SO(2)", "SL(2)", "SIM(2)", "GL+(2)")}
+    kinds = {name: LieLiftingConv(name, 1, 1).mask for name in ("SO(2)", "SL(2)", "SIM(2)", "GL+(2)")}
     assert kinds == {"SO(2)": "hard", "SL(2)": "hard", "SIM(2)": "soft", "GL+(2)": "soft"}
 
 
@@ -389,7 +395,7 @@ def test_pool_invariance() -> None:
 
 def test_wrong_input() -> None:
     samples = closed_samples(4)
-    lift, conv = LiftingConv("SO(2)", 1, 2, 3), GroupConv("SO(2)", 2, 2, 3)
+    lift, conv = LieLiftingConv("SO(2)", 1, 2, 3), LieGroupConv("SO(2)", 2, 2, 3)
     for x in (torch.zeros(1, 2, 8, 8), torch.zeros(1, 8, 8), torch.zeros(1, 1, 8, 8).double(), torch.zeros(1, 1, 2, 8)):
         with pytest.raises(ShapeError):
             lift(x, samples)
@@ -398,6 +404,6 @@ def test_wrong_input() -> None:
             conv(x, samples)
     for wrong in ({"kernel_size": 0}, {"padding": -1}, {"radius": 0.0}, {"slope": math.inf}, {"in_channels": True}):
         with pytest.raises(ConfigError):
-            LiftingConv(**({"group": "SO(2)", "in_channels": 1, "out_channels": 1} | wrong))  # type: ignore[arg-type]
+            LieLiftingConv(**({"group": "SO(2)", "in_channels": 1, "out_channels": 1} | wrong))  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError):
-        GroupConv("SO(2)", 1, 1, mask="circle")
+        LieGroupConv("SO(2)", 1, 1, mask="circle")

@@ -41,4 +41,4 @@ def family(group: str | MatrixGroup) -> Family:
     linear = group.linear if isinstance(group, Affine) else group
     # the name of a product begins with that of its first factor, and is no family
     letter = linear.name if isinstance(linear, (Lorentz, ProductGroup, SemidirectProduct)) else linear.letter
-    return Family(group, letter, group.n, group.size == group.n + 1)
+    return Family(group, letter, group.n, isinstance(group, Affine))

@@ -21,7 +21,7 @@ from equitools.groups.diagrams.enumeration import (
     partition_diagrams,
     spanning_set,
 )
-from equitools.groups.diagrams.matrices import diagram_matrix, symplectic_form
+from equitools.groups.diagrams.matrices import diagram_matrix
 
 __all__ = [
     "GROUPS",
@@ -43,7 +43,6 @@ __all__ = [
     "restricted_bell_number",
     "spanning_set",
     "stirling_number",
-    "symplectic_form",
     "tensor",
     "transpose",
 ]

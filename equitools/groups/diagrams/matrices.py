@@ -13,22 +13,10 @@ from torch import Tensor
 from equitools.errors import ConfigError
 from equitools.groups.diagrams.diagram import Diagram
 
-__all__ = ["MOST_ENTRIES", "diagram_entries", "diagram_matrix", "signed_permutations", "symplectic_form"]
+__all__ = ["MOST_ENTRIES", "diagram_entries", "diagram_matrix", "signed_permutations"]
 
 #: No more entries of one diagram than these are written down.
 MOST_ENTRIES = 50_000_000
-
-
-def symplectic_form(n: int) -> Tensor:
-    """Return J = [[0, 1], [−1, 0]] in blocks of n/2, which the elements of Sp(n) preserve: gᵀJg = J.
-
-    Args:
-        n: Its size, even.
-    """
-    form = torch.zeros(n, n, dtype=torch.float64)
-    half = n // 2
-    form[:half, half:] = torch.eye(half, dtype=torch.float64)
-    return form - form.T
 
 
 @functools.lru_cache(maxsize=16)

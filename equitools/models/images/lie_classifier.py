@@ -12,7 +12,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, ShapeError, UnknownNameError, nearest
 from equitools.groups import MatrixGroup
 from equitools.nn import GroupSamples, PolarSampler, group_pool
-from equitools.nn.lie_conv import PADDINGS, FibreConv, GroupConv, LiftingConv
+from equitools.nn.lie_conv import PADDINGS, LieFibreConv, LieGroupConv, LieLiftingConv
 from equitools.ops.precision import full_precision
 
 __all__ = ["ConvClassifier", "LieClassifier", "matched_cnn", "num_parameters"]
@@ -82,7 +82,7 @@ class LieClassifier(torch.nn.Module):
         drawn_lattice: In training, draw where the lattice of positions lies that strides and poolings leave: put 0 to
             period − 1 more empty pixels before the image, and the rest of them behind it. Positions are elements of the
             group too, and without this a network trained on centred images knows one place of the lattice only.
-        stem_radius: Its radius, as of `equitools.nn.LiftingConv`.
+        stem_radius: Its radius, as of `equitools.nn.LieLiftingConv`.
         kernel: Window of the group convolutions.
         radius: Their radius.
         samples: Elements of H at a forward pass of training.
@@ -92,8 +92,8 @@ class LieClassifier(torch.nn.Module):
         estimator: Of the sampler.
         evaluation: ``"quadrature"``: the same elements each time; ``"random"``: drawn.
         pool: ``"max"`` or ``"mean"``, over positions and samples (with the samples' weights).
-        along: ``"none"``: `equitools.nn.FibreConv`, elements of H meet in the pooling only; ``"conv"``:
-            `equitools.nn.GroupConv`, as published, which costs the square of the number of samples.
+        along: ``"none"``: `equitools.nn.LieFibreConv`, elements of H meet in the pooling only; ``"conv"``:
+            `equitools.nn.LieGroupConv`, as published, which costs the square of the number of samples.
         kernels: ``"spline"`` or ``"siren"``, of the lifting and of ``along="none"``; the others are of sines.
         mask: Of the kernels.
         slope: Of soft masks.
@@ -165,7 +165,7 @@ class LieClassifier(torch.nn.Module):
         self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
         norm: Callable[[int], torch.nn.Module] = torch.nn.BatchNorm2d  # of channels; all else is made one plane
         shared: dict[str, Any] = {"bias": False, "mask": mask, "slope": slope, "layers": 2}
-        self.stem = LiftingConv(
+        self.stem = LieLiftingConv(
             chart, in_channels, width, stem_kernel, stem_radius, stem_padding,
             hidden=hidden, omega=omega, stride=stem_stride, kernel=kernels, **shared,
         )  # fmt: skip
@@ -177,7 +177,7 @@ class LieClassifier(torch.nn.Module):
             shared["group_omega"] = group_omega
         else:
             raise UnknownNameError(f"There is no mixing {along!r} along H. {nearest(along, _ALONG)}")
-        layer = FibreConv if along == "none" else GroupConv
+        layer = LieFibreConv if along == "none" else LieGroupConv
         self.convs = torch.nn.ModuleList(
             layer(chart, width, width, kernel, radius, kernel // 2, **shared) for _ in range(blocks)
         )
