@@ -109,7 +109,7 @@ def _reached(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
     if not found:
         return []
     return [
-        f"What was asked for is a gain of {TARGET:g} points over a CNN of equal parameters under affNIST's ranges: "
+        f"The aim was a gain of {TARGET:g} points over a CNN of equal parameters under affNIST's ranges: "
         + "; ".join(found)
         + "."
     ]

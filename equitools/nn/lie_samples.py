@@ -67,7 +67,8 @@ class PolarChart:
 
     def __init__(self, group: str | MatrixGroup) -> None:
         name = group.name if isinstance(group, MatrixGroup) else str(group)
-        found = re.fullmatch(r"(SO|SE|SIM|SL|GL\+)\((2|3)\)", name.replace(" ", "").removeprefix("R^2:"))
+        bare = re.sub(r"^R\^[23]:", "", name.replace(" ", "")).replace("CSO(", "SIM(")
+        found = re.fullmatch(r"(SO|SE|SIM|SL|GL\+)\((2|3)\)", bare)
         if found is None:
             known = [f"{letter}({n})" for letter in _LETTERS for n in (2, 3)]
             raise UnknownNameError(f"There are no convolutions over {name!r}. {nearest(name, known)}")
@@ -266,6 +267,10 @@ def check_samples(samples: GroupSamples, chart: PolarChart) -> None:
         )
     if chart.volume_preserving and bool(((determinant - 1).abs() > 1e-3).any()):
         raise ShapeError(f"Elements of {chart.name} have the determinant 1; one has {determinant.max():g}.")
+    if chart.letter in {"SO", "SIM"}:
+        turn = elements.detach().double() / determinant.pow(1 / chart.n)[..., None, None]
+        if not bool(SO(chart.n).contains(turn, 1e-3).all()):
+            raise ShapeError(f"Elements of {chart.name} are rotations{' times numbers' * (chart.letter == 'SIM')}.")
 
 
 def _check_count(count: int) -> None:
