@@ -70,7 +70,8 @@ class GLPlus(MatrixGroup):
             shape: Of the batch.
             generator: Source of randomness; the elements are made on its device.
             dtype: Of the elements.
-            spread: Standard deviation of each coordinate of log p.
+            spread: Standard deviation of each coordinate of log p in `algebra_basis`, which is orthonormal under
+                ½ tr XᵀY: √2 times that in the basis of `sample_polar`.
 
         Returns:
             ``[*shape, n, n]``.

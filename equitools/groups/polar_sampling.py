@@ -108,7 +108,8 @@ def sample_polar(
         group: GL⁺(n), SL(n), scalings, CSO(n), compact groups, products, and affine groups ℝⁿ ⋊ H of these (SIM(n),
             E(n) and SE(n) among them), or a name.
         shape: Of the batch.
-        spread: Standard deviation of the coordinates of X, or the radius of the ball.
+        spread: Standard deviation of the coordinates of X in a basis that is orthonormal in the Frobenius norm, or the
+            radius of the ball in that norm. (`GLPlus.sample` and `equitools.nn.PolarSampler` take bases of norm √2.)
         proposal: See above.
         translation: Affine groups: standard deviation of the translations. The measure is the *left* Haar measure
             dt dμ_H / det A of ℝⁿ ⋊ H, which is not right-invariant unless det A = 1.

@@ -117,6 +117,7 @@ class PolarSampler:
         group: As of `PolarChart`.
         spread: Of the coordinates of log p: their standard deviation for ``"log_normal"``; for ``"weighted"``, where
             they lie in a ball, its radius is ``spread`` · √(number of them + 2), which gives each the same variance.
+            The basis is orthonormal under ½ tr XᵀY: its matrices have norm √2, those of the published code norm 1.
         angle: Rotations lie within ± this angle (radians, n = 2); π is the whole circle. n = 3 has all rotations.
         estimator: ``"log_normal"`` is the published distribution, with equal weights: not invariant under the group, so
             that a mean over it is equivariant near the identity only. ``"weighted"`` draws from a ball of log p and
