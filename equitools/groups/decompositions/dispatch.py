@@ -15,7 +15,7 @@ from equitools.groups.decompositions.families import Family, family
 from equitools.groups.decompositions.iwasawa import iwasawa, iwasawa_log_density
 from equitools.groups.decompositions.jordan_chevalley import multiplicative_jordan_chevalley
 from equitools.groups.decompositions.kak import kak, kak_log_density
-from equitools.groups.decompositions.levi import affine_levi, homogeneous, levi, semidirect
+from equitools.groups.decompositions.levi import affine_levi, levi, semidirect, without_translation
 from equitools.groups.decompositions.polar import polar, polar_log_density
 from equitools.groups.decompositions.rank_one import (
     lorentz_iwasawa,
@@ -100,7 +100,7 @@ def _lift(kind: _Kind) -> _Kind:
     def split(g: Tensor) -> Parts:
         translation, linear = semidirect(g)
         n = g.shape[-1] - 1
-        return (translation, *map(homogeneous, kind.split(linear[..., :n, :n])))
+        return (translation, *map(without_translation, kind.split(linear[..., :n, :n])))
 
     density = kind.density
     if density is None:

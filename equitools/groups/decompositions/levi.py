@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from equitools.errors import ShapeError
+from equitools.groups.affine import homogeneous_matrices
 from equitools.groups.decompositions.checks import count, need_invertible, need_positive_determinant, need_square
 
 __all__ = ["affine_levi", "levi", "semidirect", "semidirect_log_density"]
@@ -83,16 +84,12 @@ def affine_levi(g: Tensor) -> tuple[Tensor, Tensor]:
     translation, linear = semidirect(g)
     n = g.shape[-1] - 1
     scale, rest = levi(linear[..., :n, :n])
-    return translation @ homogeneous(scale), homogeneous(rest)
+    return translation @ without_translation(scale), without_translation(rest)
 
 
-def homogeneous(linear: Tensor) -> Tensor:
+def without_translation(linear: Tensor) -> Tensor:
     """Return linear maps ``[..., n, n]`` as homogeneous matrices ``[..., n+1, n+1]``."""
-    padded = torch.nn.functional.pad(linear, (0, 1, 0, 1))
-    n = linear.shape[-1]
-    corner = torch.zeros(n + 1, n + 1, dtype=linear.dtype, device=linear.device)
-    corner[n, n] = 1.0
-    return padded + corner
+    return homogeneous_matrices(linear, torch.zeros_like(linear[..., 0]))
 
 
 def semidirect_log_density(linear: Tensor, side: str = "left") -> Tensor:
