@@ -23,7 +23,7 @@ __all__ = ["DiagramLinear"]
 #: The ways of computing the layer.
 METHODS = ("auto", "factored", "dense")
 #: Up to so many entries of the whole matrix, ``"auto"`` takes it: about there the two are equally fast on a CPU.
-DENSE_UP_TO = 65_536
+DENSE_UP_TO = 16_384
 
 
 class DiagramLinear(torch.nn.Module):

@@ -304,13 +304,12 @@ def layout(space: DiagramSpace) -> Layout:
 
 @constant_when_traced
 def block_sizes(key: tuple[str, int, int, int, str]) -> tuple[tuple[int, ...], ...]:
-    """Return of each block what `Block` holds, in its order, and last the number of rows to expand.
+    """Return of each block what `Block` holds, in its order.
 
     Args:
         key: That of a `DiagramSpace`.
     """
-    made = layout(DiagramSpace(*key))
-    return (*map(dataclasses.astuple, made.blocks), (made.rows_out,))
+    return tuple(map(dataclasses.astuple, layout(DiagramSpace(*key)).blocks))
 
 
 def operations(space: DiagramSpace, in_channels: int = 1, out_channels: int = 1) -> dict[str, int]:
@@ -342,7 +341,9 @@ def _bags(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, number: int
 
 
 def tables(*key: Any) -> tuple[np.ndarray, ...]:
-    """Return six tables of three arrays: contraction, mixing and expansion, each followed by its transpose.
+    """Return six tables of three arrays: contraction, mixing and expansion, each followed by its transpose; and blocks.
+
+    The last array has a row for each `Block`, with what it holds.
 
     Args:
         key: That of a `DiagramSpace`.
@@ -357,7 +358,8 @@ def tables(*key: Any) -> tuple[np.ndarray, ...]:
         (expansion, space.n**space.l, made.rows_out),
     ):
         found += [*_bags(rows, columns, values, number), *_bags(columns, rows, values, others)]
-    return tuple(found)
+    blocks = np.array([dataclasses.astuple(block) for block in made.blocks], dtype=np.int64)
+    return *found, blocks.reshape(-1, 6)
 
 
 def dense_tables(*key: Any) -> tuple[np.ndarray, ...]:

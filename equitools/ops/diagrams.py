@@ -10,15 +10,11 @@ from torch import Tensor
 from equitools.errors import ShapeError
 from equitools.ops.constants import constants
 from equitools.ops.diagram_tables import Block, DiagramSpace, block_sizes
+from equitools.ops.fused_diagrams import fused_diagrams, takes
 from equitools.ops.precision import full_precision
-from equitools.ops.sparse_rows import recorded, sparse_rows
-from equitools.ops.tracing import tracing
+from equitools.ops.sparse_rows import sparse_rows
 
 __all__ = ["check_tensors", "diagram_linear", "diagram_weight_matrix"]
-
-#: A large batch is done in parts whose input takes so many bytes, for the caches, and has no fewer rows than these.
-CACHED_BYTES = 2**20
-LEAST_BATCH = 32
 
 
 @full_precision
@@ -52,60 +48,44 @@ def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace, *, components
     check_tensors(x, weight, space)
     c_out, c_in = weight.shape[1:]
     lead = x.shape[: x.ndim - space.k - 1]
-    size_in, batch = space.n**space.k, math.prod(lead)
+    batch = math.prod(lead)
     found = constants("diagram_tables", "tables", space.key, x.dtype, x.device)
-    mixed = sparse_rows(weight.reshape(len(weight), c_out * c_in), found[6:9], found[9:12])
-    matrices, blocks = [], [Block(*sizes) for sizes in block_sizes(space.key)[:-1]]
-    for block in blocks:
-        matrix = mixed[block.start_weight : block.start_weight + block.inputs * block.outputs]
-        matrix = matrix.reshape(block.outputs, block.inputs, c_out, c_in).transpose(1, 2)
-        matrices.append(matrix.reshape(block.outputs * c_out, block.inputs * c_in))
-    rows = x.reshape(batch, c_in, size_in)
+    mixed = sparse_rows(weight, found[6:9], found[9:12])
+    rows = x.reshape(batch, c_in, space.n**space.k)
     turned = rows.permute(2, 1, 0)
-    if not turned.is_contiguous():
-        # Two copies that are fast instead of one that is not: torch transposes matrices by tiles.
-        turned = rows.transpose(0, 1).reshape(c_in * batch, size_in).t().contiguous().view(size_in, c_in, batch)
-    parts = [turned]
-    if x.device.type == "cpu" and not tracing():
-        number = max(LEAST_BATCH, CACHED_BYTES // max(1, c_in * size_in * x.element_size()))
-        parts = list(turned.split(number, 2)) if batch > number else parts
-    made = [_contract_mix_expand(part, matrices, c_out, space, found[:6], found[12:]) for part in parts]
-    out = made[0] if len(made) == 1 else torch.cat(made, 2)  # [n^l, C_out, batch]
-    out = out.reshape(space.n**space.l, c_out * batch).t()
-    out = out if components_first else out.contiguous()
-    out = out.reshape(c_out, batch, space.n**space.l).transpose(0, 1)
-    out = out if components_first else out.contiguous()
+    last_in = not turned.is_contiguous()  # components last, as usual; not what another layer has left in its own order
+    turned = rows if last_in else turned
+    if takes(x):
+        tables = (*found[:6], *found[12:18])
+        out = fused_diagrams(turned, mixed, found[18], tables, last_in, not components_first)
+    else:
+        out = _step_by_step(turned, mixed, space, last_in, not components_first, found[:6], found[12:18])
+    out = out.permute(2, 1, 0) if components_first else out
     return out.reshape(*lead, c_out, *(space.n,) * space.l)
 
 
-def _contract_mix_expand(
+def _step_by_step(
     x: Tensor,
-    matrices: list[Tensor],
-    c_out: int,
+    mixed: Tensor,
     space: DiagramSpace,
+    last_in: bool,
+    last_out: bool,
     contraction: tuple[Tensor, ...],
     expansion: tuple[Tensor, ...],
 ) -> Tensor:
-    """Map ``[n**k, C_in, B]`` to ``[n**l, C_out, B]``: all sums of components are sums of long rows."""
-    size, c_in, batch = x.shape
-    contracted = sparse_rows(x.reshape(size, c_in * batch), contraction[:3], contraction[3:])
-    *blocks, (rows_out,) = block_sizes(space.key)
-    parts, between = [], None
-    if not tracing() and not recorded(contracted, *matrices):
-        between = contracted.new_empty(rows_out, c_out * batch)
-    for block, matrix in zip([Block(*sizes) for sizes in blocks], matrices, strict=True):
+    """Do the same in torch's operations: all sums of components are sums of long rows."""
+    contracted = sparse_rows(x, contraction[:3], contraction[3:], last_in=last_in)
+    (c_out, c_in), batch, parts = mixed.shape[1:], contracted.shape[2], []
+    for block in [Block(*sizes) for sizes in block_sizes(space.key)]:
+        matrix = mixed[block.start_weight : block.start_weight + block.inputs * block.outputs]
+        matrix = matrix.reshape(block.outputs, block.inputs, c_out, c_in).transpose(1, 2)
+        matrix = matrix.reshape(block.outputs * c_out, block.inputs * c_in)
         part = contracted[block.start_in : block.start_in + block.components * block.inputs]
-        part = part.reshape(block.components, block.inputs * c_in, batch)
-        if between is None:
-            part = torch.matmul(matrix, part)
-            parts.append(part.reshape(block.components * block.outputs, c_out * batch))
-        else:
-            out = between[block.start_out : block.start_out + block.components * block.outputs]
-            torch.matmul(matrix, part, out=out.view(block.components, block.outputs * c_out, batch))
-    if between is None:
-        # without any diagram: no rows, but of the input's graph, so that its derivative is zero
-        between = torch.cat(parts) if parts else contracted.reshape(0, c_out * batch)
-    return sparse_rows(between, expansion[:3], expansion[3:]).reshape(space.n**space.l, c_out, batch)
+        part = torch.matmul(matrix, part.reshape(block.components, block.inputs * c_in, batch))
+        parts.append(part.reshape(block.components * block.outputs, c_out, batch))
+    # without any diagram: no rows, but of the input's graph, so that its derivative is zero
+    between = torch.cat(parts) if parts else contracted.reshape(0, c_out, batch)
+    return sparse_rows(between, expansion[:3], expansion[3:], last_out=last_out)
 
 
 @full_precision
@@ -119,7 +99,7 @@ def diagram_weight_matrix(weight: Tensor, space: DiagramSpace) -> Tensor:
     found = constants("diagram_tables", "dense_tables", space.key, weight.dtype, weight.device)
     c_out, c_in = weight.shape[1:]
     size_in, size_out = space.n**space.k, space.n**space.l
-    entries = sparse_rows(weight.reshape(len(weight), c_out * c_in), found[:3], found[3:])
+    entries = sparse_rows(weight, found[:3], found[3:])
     matrix = entries.reshape(size_out, size_in, c_out, c_in).permute(2, 0, 3, 1)
     return matrix.reshape(c_out * size_out, c_in * size_in)
 

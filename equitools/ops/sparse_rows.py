@@ -8,51 +8,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equitools.ops import backend
 from equitools.ops.tracing import mode_active, tracing
 
-__all__ = ["recorded", "sparse_rows"]
+__all__ = ["sparse_rows"]
+
+Tables = tuple[Tensor, ...]
 
 _noticed: list[bool] = []
 
 
-def sparse_rows(x: Tensor, table: tuple[Tensor, ...], turned: tuple[Tensor, ...]) -> Tensor:
+def sparse_rows(x: Tensor, table: Tables, turned: Tables, *, last_in: bool = False, last_out: bool = False) -> Tensor:
     """Multiply a sparse matrix with rows: out[i] = Σ_j values[j] x[columns[j]] for starts[i] ≤ j < starts[i + 1].
 
+    The rows' place is chosen apart for x and for the result: first, or last as in tensors with components. The compiled
+    kernel transposes in cache what it works on, so that no pass over memory is made for the order alone.
+
     Args:
-        x: ``[N, M]``, float32 or float64.
+        x: ``[N, C, B]``, or ``[B, C, N]`` with ``last_in``; float32 or float64.
         table: Where the entries of each row begin, ``[R + 1]``, their columns and their values, of x's dtype.
         turned: The same of the transposed matrix: N rows. The derivative takes it.
+        last_in: Whether x has the rows of numbers last.
+        last_out: Whether the result has.
 
     Returns:
-        ``[R, M]``.
+        ``[R, C, B]``, or ``[B, C, R]`` with ``last_out``.
 
     Properties:
         linearity: every derivative is a product with the matrix or its transpose.
+        place_of_rows: the results are the same numbers.
     """
     if tracing():  # a compiler takes no operation with forward derivatives of its own
-        starts, columns, values = table
-        return torch.nn.functional.embedding_bag(
-            columns, x, starts, mode="sum", per_sample_weights=values, include_last_offset=True
+        return _in_torch(x, table, last_in, last_out)
+    return _SparseRows.apply(x, last_in, last_out, *table, *turned)
+
+
+def _in_torch(x: Tensor, table: Tables, last_in: bool, last_out: bool) -> Tensor:
+    """Do the same in plain torch: rows are brought to the front, and back."""
+    starts, columns, values = table
+    rows = x.permute(2, 1, 0) if last_in else x
+    flat = rows.reshape(len(rows), rows.shape[1] * rows.shape[2]).contiguous()
+    if not len(columns) and not tracing():
+        summed = flat.new_zeros(len(starts) - 1, flat.shape[1])
+    elif x.dtype == torch.float64 and x.device.type == "cpu" and x.numel() and not mode_active():
+        # embedding_bag is neither vectorised nor parallel for float64
+        summed = _compressed(starts, columns, values, len(flat)) @ flat
+    else:
+        summed = torch.nn.functional.embedding_bag(
+            columns, flat, starts, mode="sum", per_sample_weights=values, include_last_offset=True
         )
-    if not recorded(x):
-        return _SparseRows.forward(x, *table)
-    return _SparseRows.apply(x, *table, *turned)
-
-
-def recorded(*tensors: Tensor) -> bool:
-    """Return whether anything looks on that must see operations as they are: derivatives, transforms, tracers.
-
-    Where nothing does, results can be written into memory that is there.
-
-    Args:
-        tensors: What is computed with.
-    """
-    transforms = getattr(torch._C, "_are_functorch_transforms_active", None)  # private: without it, be careful
-    if transforms is None or transforms() or mode_active():
-        return True
-    if getattr(torch.autograd.forward_ad, "_current_level", 0) >= 0:
-        return True
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    summed = summed.reshape(len(starts) - 1, *rows.shape[1:])
+    return summed.permute(2, 1, 0).contiguous() if last_out else summed
 
 
 def _compressed(starts: Tensor, columns: Tensor, values: Tensor, number: int) -> Tensor:
@@ -69,32 +75,32 @@ def _compressed(starts: Tensor, columns: Tensor, values: Tensor, number: int) ->
 
 class _SparseRows(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, *tables: Tensor) -> Tensor:
-        starts, columns, values = tables[:3]
-        if not x.numel() or not len(columns):
-            return x.new_zeros(len(starts) - 1, x.shape[1])
-        # embedding_bag is neither vectorised nor parallel for float64
-        if x.dtype == torch.float64 and x.device.type == "cpu" and not mode_active():
-            return _compressed(starts, columns, values, len(x)) @ x
-        return torch.nn.functional.embedding_bag(
-            columns, x.contiguous(), starts, mode="sum", per_sample_weights=values, include_last_offset=True
-        )
+    def forward(x: Tensor, last_in: bool, last_out: bool, *tables: Tensor) -> Tensor:
+        if x.device.type == "cpu" and not mode_active() and backend.choose("sparse_rows", x) == "cpu":
+            return torch.ops.equitools.sparse_rows(x, *tables[:3], last_in, last_out)
+        return _in_torch(x, tables[:3], last_in, last_out)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.save_for_backward(*inputs[1:])
-        ctx.save_for_forward(*inputs[1:])
+        ctx.last_in, ctx.last_out = inputs[1:3]
+        ctx.save_for_backward(*inputs[3:])
+        ctx.save_for_forward(*inputs[3:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         tables = ctx.saved_tensors
-        return _SparseRows.apply(gradient, *tables[3:], *tables[:3]), *[None] * 6
+        return _SparseRows.apply(gradient, ctx.last_out, ctx.last_in, *tables[3:], *tables[:3]), *[None] * 8
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _SparseRows.apply(tangent, *ctx.saved_tensors)
+        return _SparseRows.apply(tangent, ctx.last_in, ctx.last_out, *ctx.saved_tensors)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, ...], x: Tensor, *tables: Tensor) -> tuple[Tensor, int]:  # noqa: ARG004
-        moved = x.movedim(dims[0], -1)  # type: ignore[arg-type]
-        return _SparseRows.apply(moved.flatten(1), *tables).unflatten(1, moved.shape[1:]), 2
+    def vmap(
+        _: Any, dims: tuple[int | None, ...], x: Tensor, last_in: bool, last_out: bool, *tables: Tensor
+    ) -> tuple[Tensor, int]:
+        # what is mapped over joins the batch
+        moved = x.movedim(dims[0], 0 if last_in else 2)  # type: ignore[arg-type]
+        sizes = moved.shape[:2] if last_in else moved.shape[2:]
+        out = _SparseRows.apply(moved.flatten(0, 1) if last_in else moved.flatten(2), last_in, last_out, *tables)
+        return (out.unflatten(0, sizes), 0) if last_out else (out.unflatten(2, sizes), 2)

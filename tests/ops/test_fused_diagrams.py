@@ -1,0 +1,154 @@
+"""The compiled layer of diagrams beside the steps in plain torch: values, derivatives, orders of memory, bad tables."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from equitools.ops import DiagramSpace, diagram_linear, use_backend
+from equitools.ops.backend import extension_loaded
+from equitools.ops.constants import constants
+from equitools.ops.fused_diagrams import fused_diagrams, takes
+
+needs_kernels = pytest.mark.skipif(not extension_loaded(), reason="the extension is not built")
+SPACES = [
+    DiagramSpace("O", 3, 2, 2),
+    DiagramSpace("O", 2, 3, 3, "independent"),
+    DiagramSpace("S", 3, 2, 1),
+    DiagramSpace("A", 3, 1, 2),
+    DiagramSpace("SO", 3, 1, 2),
+    DiagramSpace("Sp", 4, 1, 3),
+    DiagramSpace("O", 3, 0, 2),
+    DiagramSpace("O", 3, 2, 0),
+    DiagramSpace("O", 3, 1, 2),  # no diagram at all
+]
+
+
+def drawn(space: DiagramSpace, batch: int, c_in: int, c_out: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """An input and weights, such that results are of order one."""
+    generator = torch.Generator().manual_seed(batch)
+    shapes = ((batch, c_in, *(space.n,) * space.k), (space.size, c_out, c_in))
+    x, weight = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    return [x.to(dtype), (weight / math.sqrt(c_in * max(1, space.size))).to(dtype)]
+
+
+def both(function: Callable[[], list[Tensor]], tolerance: float) -> None:
+    """Compare the results of a function with those in plain torch."""
+    found = function()
+    with use_backend("reference"):
+        exact = function()
+    for a, b in zip(found, exact, strict=True):
+        assert a.shape == b.shape
+        error = (a - b).detach().double().abs().max() if a.numel() else torch.zeros(())
+        assert error <= tolerance * max(1.0, float(b.detach().abs().max()) if b.numel() else 1.0)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("batch", [0, 1, 3, 8, 17, 33])
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_fused_is_step_by_step(space: DiagramSpace, batch: int, dtype: torch.dtype, tolerance: float) -> None:
+    """Values, first and second derivatives, for odd and even numbers of channels, in both orders of memory."""
+    for c_in, c_out, first in ((1, 3, False), (4, 2, True), (3, 5, False)):
+        x, weight = (t.requires_grad_() for t in drawn(space, batch, c_in, c_out, dtype))
+
+        def values(x: Tensor = x, weight: Tensor = weight, first: bool = first) -> list[Tensor]:
+            out = diagram_linear(x, weight, space, components_first=first)
+            some = {"allow_unused": True, "materialize_grads": True}  # weights of no diagram
+            grads = torch.autograd.grad(out.square().sum(), (x, weight), create_graph=True, **some)
+            score = sum((g**2).sum() for g in grads)
+            return [out, *grads, *torch.autograd.grad(score, (x, weight), **some)]
+
+        both(values, tolerance)
+
+
+@needs_kernels
+@pytest.mark.parametrize("space", [SPACES[0], SPACES[3]], ids=str)
+def test_derivatives_by_differences(space: DiagramSpace) -> None:
+    x, weight = (t.requires_grad_() for t in drawn(space, 3, 2, 3))
+    assert takes(x)
+    layer = lambda x, w: diagram_linear(x, w, space)  # noqa: E731
+    assert torch.autograd.gradcheck(layer, (x, weight), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(layer, (x, weight), check_fwd_over_rev=True)
+
+
+@needs_kernels
+def test_transforms() -> None:
+    """vmap over inputs, weights and both; Jacobians, which map over gradients; forward over reverse."""
+    space = DiagramSpace("S", 3, 2, 1)
+    x, weight = drawn(space, 5, 2, 3)
+    layer = lambda x, w: diagram_linear(x, w, space)  # noqa: E731
+    several = torch.stack([weight, 2 * weight, -weight])
+    inputs = torch.stack([x, x + 1, x - 1])
+
+    def values() -> list[Tensor]:
+        return [
+            torch.vmap(layer, (0, None))(inputs, weight),
+            torch.vmap(layer, (None, 0))(x, several),
+            torch.vmap(layer, (0, 0))(inputs, several),
+            torch.vmap(layer, (2, None), 1)(inputs.movedim(0, 2), weight),
+            *torch.func.jacrev(layer, (0, 1))(x, weight),
+            *torch.func.jacfwd(layer, (0, 1))(x, weight),
+            *torch.func.jacfwd(torch.func.grad(lambda x, w: layer(x, w).pow(3).sum(), (0, 1)), 1)(x, weight),
+            torch.func.hessian(lambda x: layer(x, weight).pow(3).sum())(x[:2]),
+        ]
+
+    found = values()
+    with use_backend("reference"):
+        exact = values()
+    for a, b in zip(found, exact, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@needs_kernels
+def test_the_same_bits_with_any_number_of_threads() -> None:
+    space = DiagramSpace("O", 4, 2, 2)
+    x, weight = (t.requires_grad_() for t in drawn(space, 300, 5, 6))
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            out = diagram_linear(x, weight, space)
+            found.append([out.detach(), *torch.autograd.grad(out.square().sum(), (x, weight))])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@needs_kernels
+def test_what_does_not_fit_is_refused() -> None:
+    """The operation itself does not read outside of what it is given."""
+    space = DiagramSpace("O", 3, 2, 2)
+    found = constants("diagram_tables", "tables", space.key, torch.float64, torch.device("cpu"))
+    x, mixed, blocks, tables = torch.zeros(9, 2, 4).double(), torch.zeros(100, 3, 2).double(), found[18], found[:6]
+    tables = (*tables, *found[12:18])
+    assert fused_diagrams(x, mixed, blocks, tables).shape == (9, 3, 4)
+    bad = {
+        "does not fit to": lambda: fused_diagrams(x[:5], mixed, blocks, tables),
+        "block .* does not fit": lambda: fused_diagrams(x, mixed[:1], blocks, tables),
+        "has 1 channels": lambda: fused_diagrams(x[:, :1], mixed, blocks, tables),
+        "same dtype": lambda: fused_diagrams(x.float(), mixed, blocks, tables),
+        "three dimensions": lambda: fused_diagrams(x[0], mixed, blocks, tables),
+        r"int64 \[number, 6\]": lambda: fused_diagrams(x, mixed, blocks[:, :5], tables),
+        "block 0 does not fit": lambda: fused_diagrams(x, mixed, blocks - 1, tables),
+    }
+    for message, call in bad.items():
+        with pytest.raises(RuntimeError, match=message):
+            call()
+
+
+@needs_kernels
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_every_instruction_set(capability: str) -> None:
+    environment = {**os.environ, "EQUITOOLS_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", "step_by_step"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
