@@ -1,11 +1,9 @@
 """Equivariant linear layers by diagrams beside the product with their whole matrix, over the length of the axes.
 
-    python benchmarks/diagrams.py            # about 2 minutes; the machine should be idle
+    python benchmarks/diagrams.py            # about 5 minutes; the machine should be idle
     python benchmarks/diagrams.py --quick    # does it run? Writes .bench/diagrams.json
 
 Writes `benchmarks/results/diagrams.json` and draws `docs/images/diagrams.png` and `docs/images/diagram_pictures.png`.
-
-"stacked" is a layer whose input and result stay in its own order of memory, as between the layers of a network.
 
 The layers map tensors with three axes of length n to such tensors, 16 channels to 16, a batch of 32. The dense product
 has its matrix assembled beforehand; the layer by factors starts from its weights. Both take turns, and of each the
@@ -72,11 +70,7 @@ def measure(group: str, n: int, dtype: torch.dtype, seconds: float, threads: int
     space = DiagramSpace(group, n, AXES, AXES)
     x, weight = tensors(space, dtype)
     out = diagram_linear(x, weight, space)
-    kept = x.flatten(2).permute(2, 1, 0).contiguous().permute(2, 1, 0).reshape(x.shape)
-    functions: dict[str, Callable[[], Any]] = {
-        "factored": lambda: diagram_linear(x, weight, space),
-        "stacked": lambda: diagram_linear(kept, weight, space, components_first=True),
-    }
+    functions: dict[str, Callable[[], Any]] = {"factored": lambda: diagram_linear(x, weight, space)}
     row: dict[str, Any] = {
         "group": group, "n": n, "threads": threads, "dtype": str(dtype).removeprefix("torch."),
         "diagrams": space.size, "operations": operations(space, CHANNELS, CHANNELS),
@@ -89,18 +83,32 @@ def measure(group: str, n: int, dtype: torch.dtype, seconds: float, threads: int
         functions["dense"] = lambda: x.flatten(1) @ matrix.T
     with torch.no_grad():
         row["times"] = fastest(functions, seconds)
-    both = [v.clone().requires_grad_() for v in (x, weight)]
-
-    def step() -> None:
-        result = diagram_linear(both[0], both[1], space)
-        torch.autograd.grad(result, both, torch.ones_like(result))
-
-    row["times"].update(fastest({"factored, forward and backward": step}, seconds))
+    trained = {"factored": _step(lambda v, w: diagram_linear(v, w, space), x, weight)}
+    if "dense" in functions and n <= FIGURE:  # the gradient is as large as the matrix
+        trained["dense"] = _step(lambda v, m: v.flatten(1) @ m.T, x, matrix)
+    row["training"] = fastest(trained, seconds)
     if "dense" in row["times"]:
         row["ratio"] = row["times"]["dense"]["least_ms"] / row["times"]["factored"]["least_ms"]
+    if "dense" in row["training"]:
+        row["training_ratio"] = row["training"]["dense"]["least_ms"] / row["training"]["factored"]["least_ms"]
     least = ", ".join(f"{name} {found['least_ms']:.3f} ms" for name, found in row["times"].items())
-    print(f"{group}({n}) {row['dtype']}, {threads} threads: {least}; ratio {row.get('ratio', 0):.0f}", flush=True)
+    print(
+        f"{group}({n}) {row['dtype']}, {threads} threads: {least}; ratio {row.get('ratio', 0):.0f}, "
+        f"in training {row.get('training_ratio', 0):.0f}",
+        flush=True,
+    )
     return row
+
+
+def _step(function: Callable[..., torch.Tensor], *given: torch.Tensor) -> Callable[[], Any]:
+    """Return a forward pass with the gradients of all that is given."""
+    leaves = [v.clone().requires_grad_() for v in given]
+
+    def run() -> None:
+        result = function(*leaves)
+        torch.autograd.grad(result, leaves, torch.ones_like(result))
+
+    return run
 
 
 def single(group: str, lengths: tuple[int, ...]) -> dict[str, Any]:

@@ -23,25 +23,24 @@ def figures(table: Table | None) -> str:
         return NOTHING
     protocol = table["result"]["protocol"]
     lines = [
-        "| group | diagrams | numbers | threads | by factors | in a stack | whole matrix | ratio | ratio in a stack "
-        "| forward and backward | error |",
+        "| group | diagrams | numbers | threads | by factors | whole matrix | ratio | by factors, forward and backward "
+        "| whole matrix | ratio | error |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table["result"]["rows"]:
-        times = row["times"]
+        times, training = row["times"], row["training"]
         lines.append(
             f"| {row['group']}({row['n']}) | {row['diagrams']} | {row['dtype']} | {row['threads']} "
-            f"| {times['factored']['least_ms']:.2f} ms | {times['stacked']['least_ms']:.2f} ms "
-            f"| {times['dense']['least_ms']:.1f} ms | {row['ratio']:.0f}× "
-            f"| {times['dense']['least_ms'] / times['stacked']['least_ms']:.0f}× "
-            f"| {times['factored, forward and backward']['least_ms']:.2f} ms | {row['error']:.0e} |"
+            f"| {times['factored']['least_ms']:.2f} ms | {times['dense']['least_ms']:.1f} ms | {row['ratio']:.0f}× "
+            f"| {training['factored']['least_ms']:.2f} ms | {training['dense']['least_ms']:.0f} ms "
+            f"| {row['training_ratio']:.0f}× | {row['error']:.0e} |"
         )
     words = (
         f"n = {protocol['figure']}, {protocol['axes']} axes to {protocol['axes']}, {protocol['channels']} → "
         f"{protocol['channels']} channels, a batch of {protocol['batch']}. The whole matrix is assembled beforehand; "
-        "*by factors* starts from the weights, and from tensors in the usual order of memory; *in a stack* input and "
-        "result stay in the layer's own order (`components_first`). Of each the fastest run counts. *Error*: the "
-        "largest difference of the two, relative to the largest number. Other programs were running: the load when it "
+        "*by factors* starts from the weights, and from tensors in the usual order of memory. *Forward and backward* "
+        "has the gradients of the input and of the weights, or of the whole matrix. Of each the fastest run counts. "
+        "*Error*: the largest difference of the two, relative to the largest number. The load of the machine when it "
         f"began was {protocol['load_at_start']:.1f}."
     )
     return "\n\n".join([words, "\n".join(lines), origin(table, 2)]) + "\n"
