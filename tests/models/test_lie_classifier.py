@@ -98,6 +98,29 @@ def test_translations_of_what_has_an_empty_border_change_nothing(kind: str) -> N
         torch.testing.assert_close(net(moved), net(images), atol=1e-11, rtol=0)
 
 
+@pytest.mark.parametrize("pool", ["max", "mean"])
+@pytest.mark.parametrize("kind", ["lie", "plain"])
+def test_shifts_change_nothing(kind: str, pool: str) -> None:
+    """By any number of whole pixels, with all lattices; without, not by odd ones."""
+    sizes = {"stem_padding": 6, "stem_stride": 1, "pools": 1, "stem_kernel": 5, "kernel": 3, "pool": pool}
+    if kind == "lie":
+        net: torch.nn.Module = build(group="GL+(2)", **sizes)
+    else:
+        torch.manual_seed(2)
+        net = ConvClassifier(3, width=4, **sizes).double().eval()  # type: ignore[arg-type]
+    images = torch.zeros(2, 1, 32, 32, dtype=torch.float64)
+    images[..., 12:21, 14:22] = torch.rand(2, 1, 9, 8, dtype=torch.float64)
+    for rows, columns in ((1, 0), (0, 3), (3, -5), (2, 2)):
+        moved = images.roll((rows, columns), (2, 3))
+        net.all_lattices = False
+        same = float((net(moved) - net(images)).detach().abs().max()) < 1e-11
+        assert same == (rows % 2 == columns % 2 == 0)
+        net.all_lattices = True
+        torch.testing.assert_close(net(moved), net(images), atol=1e-11, rtol=0)
+    single = net.train()(images)  # in training there is one lattice
+    assert single.shape == (2, 3)
+
+
 @pytest.mark.parametrize("network", [LieClassifier, ConvClassifier])
 def test_empty_pixels_in_evaluation(network: type[torch.nn.Module]) -> None:
     nets = []

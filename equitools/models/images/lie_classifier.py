@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -60,6 +62,15 @@ def _on_drawn_lattice(images: Tensor, period: int, axes: int) -> Tensor:
     return torch.nn.functional.pad(images, sides)
 
 
+def _over_lattices(features: Callable[[Tensor], Tensor], images: Tensor, period: int, axes: int, pool: str) -> Tensor:
+    """Pool features over the lattices of positions that begin at each of the first pixels."""
+    found = []
+    for starts in itertools.product(range(period), repeat=axes):
+        sides = [side for start in starts for side in (start, period - start)]  # all of one size
+        found.append(features(torch.nn.functional.pad(images, sides)))
+    return torch.stack(found).amax(0) if pool == "max" else torch.stack(found).mean(0)
+
+
 class LieClassifier(torch.nn.Module):
     """A residual network over ℝⁿ⋊H: lifting, blocks of group convolutions, pooling over H and positions, a head.
 
@@ -82,6 +93,7 @@ class LieClassifier(torch.nn.Module):
         drawn_lattice: In training, draw where the lattice of positions lies that strides and poolings leave: put 0 to
             period − 1 more empty pixels before the image, and the rest of them behind it. Positions are elements of the
             group too, and without this a network trained on centred images knows one place of the lattice only.
+        all_lattices: In evaluation, pool over the features of all places of that lattice, at period^n times the cost.
         stem_radius: Its radius, as of `equitools.nn.LieLiftingConv`.
         kernel: Window of the group convolutions.
         radius: Their radius.
@@ -112,6 +124,8 @@ class LieClassifier(torch.nn.Module):
         turns_of_the_grid_change_nothing: with samples that are closed under them, and images whose size the poolings
             divide, the logits are exactly the same.
         evaluation_is_deterministic: with ``"quadrature"``, the same images have the same logits.
+        shifts_change_nothing: with ``all_lattices``, shifting by whole pixels what keeps clear of the border leaves the
+            logits as they are.
 
     Source: M. Mironenco, P. Forré, Lie Group Decompositions for Equivariant Neural Networks (ICLR 2024); smaller, with
         batch normalisation, one set of samples for all layers, and by default without kernels along H.
@@ -131,6 +145,7 @@ class LieClassifier(torch.nn.Module):
         stem_padding: int = 3,
         eval_padding: int | None = None,
         drawn_lattice: bool = False,
+        all_lattices: bool = False,
         stem_radius: float | None = 2.8,
         kernel: int = 5,
         radius: float | None = 2.0,
@@ -162,7 +177,8 @@ class LieClassifier(torch.nn.Module):
         self.samples, self.eval_samples, self.evaluation = samples, eval_samples, evaluation
         self.pool, self.pools, self.pooling = pool, pools, pooling
         self.extra = _extra(stem_padding, eval_padding)
-        self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
+        self.drawn_lattice, self.all_lattices = drawn_lattice, all_lattices
+        self.period = stem_stride * 2 ** min(pools, blocks + 1)
         norm: Callable[[int], torch.nn.Module] = torch.nn.BatchNorm2d  # of channels; all else is made one plane
         shared: dict[str, Any] = {"bias": False, "mask": mask, "slope": slope, "layers": 2}
         self.stem = LieLiftingConv(
@@ -214,11 +230,17 @@ class LieClassifier(torch.nn.Module):
             images = _on_drawn_lattice(images, self.period, self.sampler.chart.n)
         elif not self.training and self.extra:
             images = torch.nn.functional.pad(images, (self.extra,) * 2 * self.sampler.chart.n)
+        if self.all_lattices and not self.training:
+            features = functools.partial(self._features, samples=samples)
+            return self.head(_over_lattices(features, images, self.period, self.sampler.chart.n, self.pool))
+        return self.head(self._features(images, samples))
+
+    def _features(self, images: Tensor, samples: GroupSamples) -> Tensor:
         x = self._plane(self.stem_norm, self.stem(images, samples)).relu()
         x = self._pooled(x, 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = self._pooled(x + self._plane(norm, conv(x, samples)).relu(), k + 1)
-        return self.head(group_pool(x, self.pool, samples.weights if self.pool == "mean" else None))
+        return group_pool(x, self.pool, samples.weights if self.pool == "mean" else None)
 
     def _plane(self, norm: torch.nn.Module, x: Tensor) -> Tensor:
         return norm(x.flatten(3)).view_as(x)
@@ -246,6 +268,7 @@ class ConvClassifier(torch.nn.Module):
         stem_padding: Empty pixels around the image; with few of them, what is near its border is seen badly.
         eval_padding: As of `LieClassifier`.
         drawn_lattice: As of `LieClassifier`. There it is a sample of the group; here it is an augmentation.
+        all_lattices: As of `LieClassifier`.
         kernel: Window of the others.
         padding_mode: Of the others: ``"replicate"`` as in `LieClassifier`, or ``"zeros"``, which is more usual.
         pool: ``"max"`` or ``"mean"``, over positions.
@@ -270,6 +293,7 @@ class ConvClassifier(torch.nn.Module):
         stem_padding: int = 3,
         eval_padding: int | None = None,
         drawn_lattice: bool = False,
+        all_lattices: bool = False,
         kernel: int = 5,
         padding_mode: Literal["replicate", "zeros"] = "replicate",
         pool: str = "max",
@@ -288,7 +312,8 @@ class ConvClassifier(torch.nn.Module):
             raise UnknownNameError(f"There is no padding {padding_mode!r}. {nearest(padding_mode, PADDINGS)}")
         self.pool, self.pools, self.pooling = pool, pools, pooling
         self.extra = _extra(stem_padding, eval_padding)
-        self.drawn_lattice, self.period = drawn_lattice, stem_stride * 2 ** min(pools, blocks + 1)
+        self.drawn_lattice, self.all_lattices = drawn_lattice, all_lattices
+        self.period = stem_stride * 2 ** min(pools, blocks + 1)
         self.stem = torch.nn.Conv2d(in_channels, width, stem_kernel, stem_stride, stem_padding, bias=False)
         self.stem_norm = torch.nn.BatchNorm2d(width)
         around: dict[str, Any] = {"padding": kernel // 2, "padding_mode": padding_mode, "bias": False}
@@ -308,10 +333,15 @@ class ConvClassifier(torch.nn.Module):
             images = _on_drawn_lattice(images, self.period, 2)
         elif not self.training and self.extra:
             images = torch.nn.functional.pad(images, (self.extra,) * 4)
+        if self.all_lattices and not self.training:
+            return self.head(_over_lattices(self._features, images, self.period, 2, self.pool))
+        return self.head(self._features(images))
+
+    def _features(self, images: Tensor) -> Tensor:
         x = self._pooled(self.stem_norm(self.stem(images)).relu(), 0)
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = self._pooled(x + norm(conv(x)).relu(), k + 1)
-        return self.head(x.amax((2, 3)) if self.pool == "max" else x.mean((2, 3)))
+        return x.amax((2, 3)) if self.pool == "max" else x.mean((2, 3))
 
     def _pooled(self, x: Tensor, stage: int) -> Tensor:
         return _REDUCE[self.pooling, 2](x, 2) if stage < self.pools else x
