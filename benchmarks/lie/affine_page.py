@@ -13,6 +13,7 @@ __all__ = ["choice", "page"]
 
 NAMES = {
     "cnn": "usual CNN, dense layer at the end",
+    "mean": "usual CNN, mean over positions at the end",
     "zeros": "plain convolutions, zeros around features",
     "plain": "plain convolutions, borders repeated",
     "gl": "over ℝ²⋊GL⁺(2)",
@@ -67,7 +68,9 @@ def page(table: dict[str, Any] | None) -> str:
         "\n".join(lines),
         f"{result['train']:,} upright digits for training, {protocol['test']} for testing, each of these transformed "
         f"{protocol['copies']} times; digits of {protocol['digit']} pixels in pictures of {protocol['size']}. "
-        f"{protocol['epochs']} epochs in batches of {protocol['batch']} for every network, no augmentation; seeds "
+        f"{protocol['epochs']['plain']} epochs for the plain networks (more do them no good, below) and "
+        f"{protocol['epochs']['groups']} for those over groups, in batches of {protocol['batch']}; no augmentation; in "
+        f"evaluation {protocol['eval_samples']} elements of H; seeds "
         f"{', '.join(map(str, seeds))}{': mean ± standard deviation' * (len(seeds) > 1)}. affNIST's ranges "
         f"(as recalled) are {_ranges(affine)}; the wide ones are {_ranges(wide)}. Moved digits may touch the border, "
         f"where no training digit was; with a wider border, {protocol['border']} more empty pixels were put around "
@@ -95,7 +98,7 @@ def _reached(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Say what the best network over GL⁺(2) or SL(2) gains over the plain one, seed by seed."""
     found = []
     for key in ("gl", "sl"):
-        for other in ("cnn", "zeros", "plain"):
+        for other in ("cnn", "mean", "zeros", "plain"):
             if key not in networks or other not in networks:
                 continue
             gains = []
@@ -124,12 +127,22 @@ def choice(table: dict[str, Any] | None) -> str:
     if table is None:
         return "There are no results of this version yet: `benchmarks/affine_digits.py --choose` writes them.\n"
     result = table["result"]
-    lines = ["| network | learning rate | upright, % | affNIST's ranges, % | wide, % |", "|---|---|---|---|---|"]
+    protocol, columns = result["protocol"], ("upright", "affine", "affine_fewer_samples", "wide")
+    lines = [
+        "| network | learning rate | epochs | upright, % | affNIST's ranges, % | with a quarter of the samples, % "
+        "| wide, % |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"| {NAMES[row['network']]} | {row['rate']:g} | "
-        + " | ".join(f"{row[key]:.1f}" for key in ("upright", "affine", "wide"))
+        f"| {NAMES[row['network']]} | {row['rate']:g} | {row['epochs']} | "
+        + " | ".join(f"{row[key]:.1f}" if key in row else "–" for key in columns)
         + " |"
         for row in result["rows"]
     ]
-    said = f"{result['protocol']['valid']} digits of the training set, which these trainings left out."
+    said = (
+        f"{protocol['valid']} digits of the training set, which these trainings left out, one seed; networks over "
+        f"groups with {protocol['eval_samples']} elements of H. Taken were, for the plain networks and for those over "
+        f"groups, rates of {protocol['rates']['plain']:g} and {protocol['rates']['groups']:g}, and "
+        f"{protocol['epochs']['plain']} and {protocol['epochs']['groups']} epochs."
+    )
     return "\n\n".join(["\n".join(lines), said, origin(table)]) + "\n"
