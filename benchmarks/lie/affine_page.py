@@ -95,27 +95,23 @@ def _ranges(ranges: dict[str, Any]) -> str:
 
 
 def _reached(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Say what the best network over GL⁺(2) or SL(2) gains over the plain one, seed by seed."""
-    found = []
-    for key in ("gl", "sl"):
-        for other in ("cnn", "mean", "zeros", "plain"):
-            if key not in networks or other not in networks:
-                continue
-            gains = []
-            for column, words in (("affine", ""), ("affine_border", "with a wider border ")):
-                before = {row["seed"]: row[column] for row in networks[other] if column in row}
-                gain = [row[column] - before[row["seed"]] for row in networks[key] if row["seed"] in before]
-                if gain:
-                    met = "reached" if statistics.fmean(gain) >= TARGET else "not reached"
-                    gains.append(f"{words}{_spread(gain)} points ({met})")
-            found.append(f"{NAMES[key]} against {NAMES[other]} it is {', '.join(gains)}")
-    if not found:
+    """Return by how many points each network over GL⁺(2) or SL(2) is better than each plain one, seed by seed."""
+    groups = [key for key in ("gl", "sl") if key in networks]
+    others = [key for key in ("cnn", "mean", "zeros", "plain") if key in networks]
+    if not groups or not others:
         return []
-    return [
-        f"The aim was a gain of {TARGET:g} points over a CNN of equal parameters under affNIST's ranges: "
-        + "; ".join(found)
-        + "."
-    ]
+    kinds = [(key, column) for column in ("affine", "affine_border") for key in groups]
+    titles = [NAMES[key] + ", with a wider border" * (column != "affine") for key, column in kinds]
+    lines = ["| points more than | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    for other in others:
+        cells = []
+        for key, column in kinds:
+            before = {row["seed"]: row[column] for row in networks[other] if column in row}
+            gain = [row[column] - before[row["seed"]] for row in networks[key] if row["seed"] in before]
+            cells.append(_spread(gain) + " ✓" * (bool(gain) and statistics.fmean(gain) >= TARGET))
+        lines.append(f"| {NAMES[other]} | " + " | ".join(cells) + " |")
+    said = f"Gains under affNIST's ranges; the aim was {TARGET:g} points over a CNN of equal parameters (✓)."
+    return [said, "\n".join(lines)]
 
 
 def choice(table: dict[str, Any] | None) -> str:
