@@ -55,11 +55,11 @@ def diagram_linear(x: Tensor, weight: Tensor, space: DiagramSpace, *, components
     turned = rows.permute(2, 1, 0)
     last_in = not turned.is_contiguous()  # components last, as usual; not what another layer has left in its own order
     turned = rows if last_in else turned
-    if takes(x):
-        tables = (*found[:6], *found[12:18])
+    tables = (*found[:6], *found[12:18])
+    if takes(rows, mixed, tables):
         out = fused_diagrams(turned, mixed, found[18], tables, last_in, not components_first)
     else:
-        out = _step_by_step(turned, mixed, space, last_in, not components_first, found[:6], found[12:18])
+        out = _step_by_step(turned, mixed, space, last_in, not components_first, tables)
     out = out.permute(2, 1, 0) if components_first else out
     return out.reshape(*lead, c_out, *(space.n,) * space.l)
 
@@ -70,11 +70,10 @@ def _step_by_step(
     space: DiagramSpace,
     last_in: bool,
     last_out: bool,
-    contraction: tuple[Tensor, ...],
-    expansion: tuple[Tensor, ...],
+    tables: tuple[Tensor, ...],
 ) -> Tensor:
     """Do the same in torch's operations: all sums of components are sums of long rows."""
-    contracted = sparse_rows(x, contraction[:3], contraction[3:], last_in=last_in)
+    contracted = sparse_rows(x, tables[:3], tables[3:6], last_in=last_in)
     (c_out, c_in), batch, parts = mixed.shape[1:], contracted.shape[2], []
     for block in [Block(*sizes) for sizes in block_sizes(space.key)]:
         matrix = mixed[block.start_weight : block.start_weight + block.inputs * block.outputs]
@@ -85,7 +84,7 @@ def _step_by_step(
         parts.append(part.reshape(block.components * block.outputs, c_out, batch))
     # without any diagram: no rows, but of the input's graph, so that its derivative is zero
     between = torch.cat(parts) if parts else contracted.reshape(0, c_out, batch)
-    return sparse_rows(between, expansion[:3], expansion[3:], last_out=last_out)
+    return sparse_rows(between, tables[6:9], tables[9:], last_out=last_out)
 
 
 @full_precision

@@ -16,16 +16,27 @@ from equitools.ops.tracing import mode_active, tracing
 
 __all__ = ["fused_diagrams", "takes"]
 
+#: A vector has an item of the batch in each lane, and lanes without one work in vain. That does no harm as long as what
+#: is in between stays in cache; where it does not, there must be so many items, about half a vector.
+LEAST_ITEMS = 8
+SMALL_BYTES = 2**22
+VECTOR_BYTES = 64
+
 Tables = tuple[Tensor, ...]
 
 
-def takes(x: Tensor) -> bool:
+def takes(x: Tensor, weights: Tensor, tables: Tables) -> bool:
     """Return whether the compiled layer is to be taken.
 
     Args:
-        x: Its input.
+        x: Its input, ``[B, …]``.
+        weights: As of `fused_diagrams`.
+        tables: As of `fused_diagrams`.
     """
     if x.device.type != "cpu" or tracing() or mode_active():
+        return False
+    rows = len(tables[0]) * weights.shape[2] + len(tables[9]) * weights.shape[1]
+    if len(x) < LEAST_ITEMS and rows * VECTOR_BYTES > SMALL_BYTES:
         return False
     return backend.choose("diagrams", x) == "cpu"
 

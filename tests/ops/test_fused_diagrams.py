@@ -73,7 +73,6 @@ def test_fused_is_step_by_step(space: DiagramSpace, batch: int, dtype: torch.dty
 @pytest.mark.parametrize("space", [SPACES[0], SPACES[3]], ids=str)
 def test_derivatives_by_differences(space: DiagramSpace) -> None:
     x, weight = (t.requires_grad_() for t in drawn(space, 3, 2, 3))
-    assert takes(x)
     layer = lambda x, w: diagram_linear(x, w, space)  # noqa: E731
     assert torch.autograd.gradcheck(layer, (x, weight), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(layer, (x, weight), check_fwd_over_rev=True)
@@ -105,6 +104,24 @@ def test_transforms() -> None:
         exact = values()
     for a, b in zip(found, exact, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@needs_kernels
+def test_what_is_taken() -> None:
+    """Not what would work in vain for many lanes without an item, nor what other devices or backends have."""
+
+    def found(n: int, batch: int, x: Tensor | None = None) -> bool:
+        space = DiagramSpace("O", n, 2, 2)
+        tables = constants("diagram_tables", "tables", space.key, torch.float32, torch.device("cpu"))
+        x = torch.empty(batch, 16, n * n) if x is None else x
+        return takes(x, torch.empty(9, 16, 16), (*tables[:6], *tables[12:18]))
+
+    assert found(3, 1)
+    assert found(100, 8)
+    assert not found(100, 7)
+    assert not found(3, 4, torch.empty(4, 16, 9, device="meta"))
+    with use_backend("reference"):
+        assert not found(3, 4)
 
 
 @needs_kernels
