@@ -56,7 +56,6 @@ def test_the_choice_knows_no_test_digit() -> None:
     assert len(set(rest.tolist()) & set(test.tolist())) == 0
     rows = list(affine_digits.choose(TINY, [("plain", 0.01, 1), ("sl", 0.02, 2)]))
     assert [(row["rate"], row["epochs"]) for row in rows] == [(0.01, 1), (0.02, 2)]
-    assert "affine_fewer_samples" in rows[1]
 
 
 def test_usual_networks_have_as_many_parameters() -> None:
@@ -74,7 +73,6 @@ def test_networks_have_the_layout_that_is_said() -> None:
     modes = {name: affine_digits.build(name, protocol).convs[0].padding_mode for name in ("zeros", "plain")}
     assert modes == {"zeros": "zeros", "plain": "replicate"}
     assert protocol.rate("gl") == dict(protocol.rates)["groups"]
-    assert protocol.number_of_epochs("zeros") == dict(protocol.epochs)["plain"]
 
 
 def test_page_says_what_the_results_say() -> None:
@@ -91,7 +89,7 @@ def test_page_says_what_the_results_say() -> None:
         "rows": rows, "train": 1437, "ranges": {"affine": ranges, "wide": ranges | {"translation": False}},
         "protocol": {
             "test": 360, "copies": 2, "digit": 20, "size": 40, "batch": 32, "valid": 287, "border": 4,
-            "epochs": {"plain": 30, "groups": 60}, "rates": {"plain": 0.005, "groups": 0.01}, "eval_samples": 96,
+            "epochs": 30, "rates": {"plain": 0.005, "groups": 0.01}, "eval_samples": 96,
         },
         "published": {"somebody": "98.30 ± 0.10"},
     }  # fmt: skip
@@ -105,7 +103,7 @@ def test_page_says_what_the_results_say() -> None:
     assert "somebody 98.30 ± 0.10" in text
     assert "no results" in affine_page.page(None)
     tried = [{"network": "plain", "rate": 0.005, "epochs": 25, "upright": 98.0, "affine": 72.25, "wide": 35.0}]
-    assert "| plain convolutions, borders repeated | 0.005 | 25 | 98.0 | 72.2 | – | 35.0 |" in affine_page.choice(
+    assert "| plain convolutions, borders repeated | 0.005 | 25 | 98.0 | 72.2 | 35.0 |" in affine_page.choice(
         {**table, "result": {**result, "rows": tried}}
     )
     assert "no results" in affine_page.choice(None)

@@ -68,8 +68,7 @@ def page(table: dict[str, Any] | None) -> str:
         "\n".join(lines),
         f"{result['train']:,} upright digits for training, {protocol['test']} for testing, each of these transformed "
         f"{protocol['copies']} times; digits of {protocol['digit']} pixels in pictures of {protocol['size']}. "
-        f"{protocol['epochs']['plain']} epochs for the plain networks (more do them no good, below) and "
-        f"{protocol['epochs']['groups']} for those over groups, in batches of {protocol['batch']}; no augmentation; in "
+        f"{protocol['epochs']} epochs in batches of {protocol['batch']} for every network, no augmentation; in "
         f"evaluation {protocol['eval_samples']} elements of H; seeds "
         f"{', '.join(map(str, seeds))}{': mean ± standard deviation' * (len(seeds) > 1)}. affNIST's ranges "
         f"(as recalled) are {_ranges(affine)}; the wide ones are {_ranges(wide)}. Moved digits may touch the border, "
@@ -123,22 +122,21 @@ def choice(table: dict[str, Any] | None) -> str:
     if table is None:
         return "There are no results of this version yet: `benchmarks/affine_digits.py --choose` writes them.\n"
     result = table["result"]
-    protocol, columns = result["protocol"], ("upright", "affine", "affine_fewer_samples", "wide")
+    protocol = result["protocol"]
     lines = [
-        "| network | learning rate | epochs | upright, % | affNIST's ranges, % | with a quarter of the samples, % "
-        "| wide, % |",
-        "|---|---|---|---|---|---|---|",
+        "| network | learning rate | epochs | upright, % | affNIST's ranges, % | wide, % |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {NAMES[row['network']]} | {row['rate']:g} | {row['epochs']} | "
-        + " | ".join(f"{row[key]:.1f}" if key in row else "–" for key in columns)
+        + " | ".join(f"{row[key]:.1f}" for key in ("upright", "affine", "wide"))
         + " |"
         for row in result["rows"]
     ]
+    rates = protocol["rates"]
     said = (
-        f"{protocol['valid']} digits of the training set, which these trainings left out, one seed; networks over "
-        f"groups with {protocol['eval_samples']} elements of H. Taken were, for the plain networks and for those over "
-        f"groups, rates of {protocol['rates']['plain']:g} and {protocol['rates']['groups']:g}, and "
-        f"{protocol['epochs']['plain']} and {protocol['epochs']['groups']} epochs."
+        f"{protocol['valid']} digits of the training set, which these trainings left out; one seed. The table has a "
+        f"rate of {rates['plain']:g} for networks without a group and of {rates['groups']:g} for those with one, and "
+        f"{protocol['epochs']} epochs."
     )
     return "\n\n".join(["\n".join(lines), said, origin(table)]) + "\n"

@@ -6,30 +6,38 @@
 namespace equitools {
 namespace {
 
-constexpr int64_t kMostParts = 32;  // of the batch, each with a sum of its own for the gradient of the weights
+// Parts of the batch, each with a sum of its own for the gradient of the weights; and how many numbers these may have.
+constexpr int64_t kMostParts = 32, kMostNumbers = int64_t(1) << 22;
 
 static_assert(sizeof(DiagramBlock) == 6 * sizeof(int64_t), "rows of a tensor are read as blocks");
 
-// The blocks [number, 6], as they are or with inputs and outputs in each other's place.
+// Whether `count` pieces of `each` fit behind `start`, without a product that could overflow.
+bool fits(int64_t start, int64_t count, int64_t each, int64_t size) {
+  return start <= size && (!count || !each || count <= (size - start) / each);
+}
+
+// The blocks [number, 6], as they are or with inputs and outputs in each other's place. Every row between must be of a block:
+// what none of them writes would be read as it is found.
 std::vector<DiagramBlock> blocks_of(const Tensor& blocks_, bool turned, int64_t rows_in, int64_t rows_out,
                                     int64_t weights) {
   const Tensor blocks = dense(blocks_);
   STD_TORCH_CHECK(blocks.dim() == 2 && blocks.size(1) == 6 && blocks.scalar_type() == ScalarType::Long,
                   "diagrams: blocks must be int64 [number, 6]");
   std::vector<DiagramBlock> found;
+  int64_t covered = 0;
   const int64_t* p = blocks.const_data_ptr<int64_t>();
   for (int64_t b = 0; b < blocks.size(0); ++b, p += 6) {
     DiagramBlock k{p[0], p[1], p[2], p[3], p[4], p[5]};
     if (turned) k = {p[0], p[2], p[1], p[4], p[3], p[5]};
     bool good = true;
     for (int i = 0; i < 6; ++i) good &= p[i] >= 0;
-    STD_TORCH_CHECK(good && k.start_in + k.components * k.inputs <= rows_in &&
-                        k.start_out + k.components * k.outputs <= rows_out &&
-                        k.start_weight + k.inputs * k.outputs <= weights,
-                    "diagrams: block ", b, " does not fit to ", rows_in, " and ", rows_out, " rows and ", weights,
-                    " weights");
+    good = good && fits(k.start_in, k.components, k.inputs, rows_in) && fits(k.start_weight, k.inputs, k.outputs, weights);
+    STD_TORCH_CHECK(good && k.start_out == covered && fits(covered, k.components, k.outputs, rows_out), "diagrams: block ",
+                    b, " does not fit to ", rows_in, " and ", rows_out, " rows and ", weights, " weights");
+    covered += k.components * k.outputs;
     found.push_back(k);
   }
+  STD_TORCH_CHECK(covered == rows_out, "diagrams: the blocks make ", covered, " of ", rows_out, " rows");
   return found;
 }
 
@@ -75,6 +83,7 @@ Tensor diagrams(const Tensor& x_, const Tensor& weights_, const Tensor& blocks_,
   check_floating(x_, "diagrams: x");
   check_same_dtype(x_, weights_, "diagrams: x and weights");
   const Tensor x = dense(x_), weights = dense(weights_);
+  STD_TORCH_CHECK(between >= 0, "diagrams: there cannot be ", between, " rows between");
   const TableTensors contraction(starts_in, columns_in, values_in, x, x.size(last_in ? 2 : 0), "diagrams");
   const TableTensors expansion(starts_out, columns_out, values_out, x, between, "diagrams");
   const std::vector<DiagramBlock> blocks = blocks_of(blocks_, turned, contraction.rows, between, weights.size(0));
@@ -124,8 +133,9 @@ Tensor diagram_weights(const Tensor& x_, const Tensor& grad_, const Tensor& bloc
                                       rows_of<T>(grad, last_grad), back.as<T>()};
     // The parts do not depend on the threads, and are added up in their order: the same bits with any number of threads.
     const int64_t groups = (batch + kernels.lanes - 1) / kernels.lanes;
-    const int64_t wanted = groups < kMostParts ? groups : kMostParts, each = (groups + wanted - 1) / wanted;
-    const int64_t parts = (groups + each - 1) / each, size = matrix_size(blocks, c_out, c_in);
+    const int64_t size = matrix_size(blocks, c_out, c_in), room = 1 + kMostNumbers / (1 + size);
+    const int64_t most = room < kMostParts ? room : kMostParts, wanted = groups < most ? groups : most;
+    const int64_t each = (groups + wanted - 1) / wanted, parts = (groups + each - 1) / each;
     const std::unique_ptr<T[]> sums(new T[parts * size]());
     torch::stable::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
       const ThreadMemory<T> memory(kernels.matrices_scratch(call));

@@ -13,6 +13,7 @@ from torch import Tensor
 from equitools.errors import ConfigError, UnknownNameError, nearest
 from equitools.groups import MatrixGroup
 from equitools.groups.diagrams import GROUPS, Diagram
+from equitools.ops.backend import active_backend
 from equitools.ops.constants import numbers
 from equitools.ops.diagram_tables import DiagramSpace, diagrams_of, entry_number, norms, predicted_entries
 from equitools.ops.diagrams import check_tensors, diagram_linear, diagram_weight_matrix
@@ -22,8 +23,10 @@ __all__ = ["DiagramLinear"]
 
 #: The ways of computing the layer.
 METHODS = ("auto", "factored", "dense")
-#: Up to so many entries of the whole matrix, ``"auto"`` takes it: about there the two are equally fast on a CPU.
+#: Up to so many entries of the whole matrix, ``"auto"`` takes it: about there the two are equally fast on a CPU, with
+#: the compiled kernels and without them.
 DENSE_UP_TO = 16_384
+DENSE_UP_TO_IN_TORCH = 65_536
 
 
 class DiagramLinear(torch.nn.Module):
@@ -54,7 +57,8 @@ class DiagramLinear(torch.nn.Module):
             whole matrix is made from the weights at each call. ``"auto"``: dense where the matrix is tiny. The
             parameters do not depend on it.
         components_first: Whether the result stays in the order of memory in which a following layer of diagrams takes
-            it without copies: in stacks that saves time; only strides differ. (Not with the dense method.)
+            it without copies; only strides differ. That saves time where the steps run in torch; the compiled layer has
+            no use for it. (Not with the dense method.)
         max_bytes: How large the tables and the matrix may be; ``None``: half of the machine's memory.
 
     Raises:
@@ -144,7 +148,9 @@ class DiagramLinear(torch.nn.Module):
         return self.weight * numbers(self._scales, self.weight)[:, None, None]
 
     def _dense(self) -> bool:
-        return self.method == "dense" or (self.method == "auto" and self._entries() <= DENSE_UP_TO)
+        compiled = active_backend(getattr(self, "weight", torch.empty(0))) == "cpu"
+        limit = DENSE_UP_TO if compiled else DENSE_UP_TO_IN_TORCH
+        return self.method == "dense" or (self.method == "auto" and self._entries() <= limit)
 
     def _entries(self) -> int:
         return self.in_channels * self.out_channels * self.space.n ** (self.space.k + self.space.l)

@@ -36,14 +36,25 @@ def constants(
     found = getattr(importlib.import_module(f"equitools.ops.{module}"), name)(*arguments)
     with torch.inference_mode(False):  # a table of an inference could not be used in a training
         parts = found if isinstance(found, tuple) else (found,)
-        made = {  # one tensor where an array stands several times
-            id(part): torch.from_numpy(np.ascontiguousarray(part)).to(device, None if part.dtype.kind == "i" else dtype)
-            for part in parts
-        }
+        made = {id(part): _tensor(part, dtype, device) for part in parts}  # one where an array stands several times
         tables = tuple(made[id(part)] for part in parts)
-    if kept:
+    if kept and not any(map(_is_wrapped, tables)):
         _made[key] = tables
     return tables
+
+
+def _tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return an array as a tensor, converted by numpy where it can: a transform looks on at what torch converts."""
+    numpy_dtype = {torch.float32: np.float32, torch.float64: np.float64}.get(dtype)
+    if array.dtype.kind != "i" and numpy_dtype is not None:
+        array = array.astype(numpy_dtype)
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, None if array.dtype.kind == "i" else dtype)
+
+
+def _is_wrapped(tensor: Tensor) -> bool:
+    """Return whether a tensor belongs to a transform such as ``torch.func.jvp``, and means nothing after it."""
+    functorch = getattr(torch._C, "_functorch", None)
+    return functorch is not None and functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def numbers(values: tuple[float, ...], like: Tensor) -> Tensor:

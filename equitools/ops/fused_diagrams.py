@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from equitools.ops import backend
-from equitools.ops.tracing import mode_active, tracing
+from equitools.ops.tracing import mode_active, reverse_only, tracing
 
 __all__ = ["fused_diagrams", "takes"]
 
@@ -21,6 +21,8 @@ __all__ = ["fused_diagrams", "takes"]
 LEAST_ITEMS = 8
 SMALL_BYTES = 2**22
 VECTOR_BYTES = 64
+#: With more weights than these nearly all is matrix products, and those of torch's library are as fast.
+MOST_WEIGHTS = 2**19
 
 Tables = tuple[Tensor, ...]
 
@@ -33,12 +35,12 @@ def takes(x: Tensor, weights: Tensor, tables: Tables) -> bool:
         weights: As of `fused_diagrams`.
         tables: As of `fused_diagrams`.
     """
-    if x.device.type != "cpu" or tracing() or mode_active():
+    if tracing() or mode_active() or not reverse_only() or weights.numel() > MOST_WEIGHTS:
         return False
     rows = len(tables[0]) * weights.shape[2] + len(tables[9]) * weights.shape[1]
     if len(x) < LEAST_ITEMS and rows * VECTOR_BYTES > SMALL_BYTES:
         return False
-    return backend.choose("diagrams", x) == "cpu"
+    return backend.choose("diagram_linear", x) == "cpu"
 
 
 def fused_diagrams(
@@ -57,6 +59,9 @@ def fused_diagrams(
     Returns:
         ``[M, C_out, B]``, or ``[B, C_out, M]`` with ``last_out``.
 
+    Raises:
+        RuntimeError: Shapes or dtypes are wrong, or the tables or blocks do not fit to them.
+
     Properties:
         fused_is_step_by_step: the same as three steps in plain torch, with all derivatives.
     """
@@ -71,6 +76,9 @@ def _other_way(tables: Tables) -> Tables:
 def _one_by_one(function: Any, dims: tuple[int | None, ...], arguments: tuple[Any, ...], number: int) -> Tensor:
     """Map a function over the dimensions that are given, and stack the results."""
     pairs = list(zip(arguments, dims, strict=True))
+    if not number:
+        one = function(*(a if d is None else a.new_zeros(a.movedim(d, 0).shape[1:]) for a, d in pairs))
+        return one.new_zeros(0, *one.shape)
     return torch.stack([function(*(a if d is None else a.select(d, k) for a, d in pairs)) for k in range(number)])
 
 

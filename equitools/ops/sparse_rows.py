@@ -34,6 +34,9 @@ def sparse_rows(x: Tensor, table: Tables, turned: Tables, *, last_in: bool = Fal
     Returns:
         ``[R, C, B]``, or ``[B, C, R]`` with ``last_out``.
 
+    Raises:
+        RuntimeError: The table does not fit to x.
+
     Properties:
         linearity: every derivative is a product with the matrix or its transpose.
         place_of_rows: the results are the same numbers.
@@ -48,9 +51,9 @@ def _in_torch(x: Tensor, table: Tables, last_in: bool, last_out: bool) -> Tensor
     starts, columns, values = table
     rows = x.permute(2, 1, 0) if last_in else x
     flat = rows.reshape(len(rows), rows.shape[1] * rows.shape[2]).contiguous()
-    if not len(columns) and not tracing():
+    if not tracing() and not (len(columns) and flat.numel()):  # embedding_bag fails with nothing and several threads
         summed = flat.new_zeros(len(starts) - 1, flat.shape[1])
-    elif x.dtype == torch.float64 and x.device.type == "cpu" and x.numel() and not mode_active():
+    elif x.dtype == torch.float64 and x.device.type == "cpu" and not mode_active():
         # embedding_bag is neither vectorised nor parallel for float64
         summed = _compressed(starts, columns, values, len(flat)) @ flat
     else:
@@ -76,7 +79,7 @@ def _compressed(starts: Tensor, columns: Tensor, values: Tensor, number: int) ->
 class _SparseRows(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, last_in: bool, last_out: bool, *tables: Tensor) -> Tensor:
-        if x.device.type == "cpu" and not mode_active() and backend.choose("sparse_rows", x) == "cpu":
+        if not mode_active() and backend.choose("diagram_linear", x) == "cpu":
             return torch.ops.equitools.sparse_rows(x, *tables[:3], last_in, last_out)
         return _in_torch(x, tables[:3], last_in, last_out)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["constant_when_traced", "mode_active", "tracing"]
+__all__ = ["constant_when_traced", "mode_active", "reverse_only", "tracing"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -41,3 +41,17 @@ def mode_active() -> bool:
     """
     modes = getattr(torch._C, "_len_torch_dispatch_stack", None)  # private: without it only tracers are seen
     return tracing() or (modes is not None and modes() > 0)
+
+
+def reverse_only() -> bool:
+    """Return whether no derivative is being taken forward and nothing is mapped over: at most gradients are recorded.
+
+    A ``torch.autograd.Function`` with a forward derivative of its own is right for one level of them, and not for
+    forward over forward: there torch does not show it the outer level of what it has saved.
+    """
+    if getattr(torch.autograd.forward_ad, "_current_level", 0) >= 0:  # private: without it, be careful
+        return False
+    functorch = getattr(torch._C, "_functorch", None)
+    if functorch is None:
+        return True
+    return all(level.key() == functorch.TransformType.Grad for level in functorch.get_interpreter_stack() or [])

@@ -106,6 +106,42 @@ def test_transforms() -> None:
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+def test_derivatives_forward_over_forward() -> None:
+    """Where torch hides outer levels from what a function of ours has saved: the steps are taken, and are right."""
+    space = DiagramSpace("O", 4, 1, 3)  # nobody has made its tables yet
+    x, weight = drawn(space, 3, 2, 3)
+    layer = lambda x, w: diagram_linear(x, w, space)  # noqa: E731
+
+    def along(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda s: torch.func.jvp(function, (s,), (torch.ones_like(s),))[1]
+
+    scaled = lambda s: layer(x * s, weight * s)  # noqa: E731
+    one = torch.ones((), dtype=torch.float64)
+    exact = layer(x, weight)
+    torch.testing.assert_close(along(along(scaled))(one), 2 * exact)
+    torch.testing.assert_close(torch.func.jacfwd(torch.func.jacfwd(scaled))(one), 2 * exact)
+    cube = lambda s: scaled(s).square().sum()  # noqa: E731  # the fourth power of s
+    third = torch.func.jacfwd(torch.func.jacfwd(torch.func.grad(cube)))(one)
+    torch.testing.assert_close(third, 24 * exact.square().sum())
+    torch.testing.assert_close(layer(x, weight), exact)  # nothing of the transforms is left in the tables
+
+
+@needs_kernels
+def test_forward_derivatives_of_a_gradient_that_was_recorded_before() -> None:
+    """The gradient's graph is there already when a forward derivative begins: one level is right."""
+    space = DiagramSpace("S", 3, 2, 1)
+    x, weight = (t.requires_grad_() for t in drawn(space, 4, 2, 3))
+    gradient, tangent = torch.randn(2, 4, 3, 3, dtype=torch.float64)
+    out = diagram_linear(x, weight, space)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(gradient, tangent)
+        found = torch.autograd.grad(out, (x, weight), dual, create_graph=True)
+        found = [torch.autograd.forward_ad.unpack_dual(t).tangent for t in found]
+    exact = torch.autograd.grad(diagram_linear(x, weight, space), (x, weight), tangent)
+    for a, b in zip(found, exact, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @needs_kernels
 def test_what_is_taken() -> None:
     """Not what would work in vain for many lanes without an item, nor what other devices or backends have."""
@@ -160,6 +196,17 @@ def test_what_does_not_fit_is_refused() -> None:
     for message, call in bad.items():
         with pytest.raises(RuntimeError, match=message):
             call()
+    huge, most = blocks.clone(), 2**63 - 1
+    op = torch.ops.equitools.diagrams
+    for row in ([2**61, 8, 8, 0, 0, 0], [1, 1, 1, most, 0, 0], [1, 1, 1, 0, most, 0], [most, most, most, 0, 0, 0]):
+        huge[0] = torch.tensor(row)
+        with pytest.raises(RuntimeError, match="block 0 does not fit"):
+            fused_diagrams(x, mixed, huge, tables)
+    with pytest.raises(RuntimeError, match="blocks make"):  # the rest would be whatever is in memory
+        fused_diagrams(x, mixed, blocks[:-1], tables)
+    for between in (-1, 10**15):
+        with pytest.raises(RuntimeError, match="diagrams"):
+            op(x, mixed, blocks[:0], *tables[:3], *tables[6:9], between, False, False, False)
 
 
 @needs_kernels

@@ -59,6 +59,20 @@ def test_nothing_is_a_sum_of_nothing(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_empty_batches_on_several_threads(backend: str, dtype: torch.dtype) -> None:
+    matrix, x = drawn(dtype)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with use_backend(backend):
+            for empty in (x[:, :, :0], x[:, :0]):
+                assert sparse_rows(empty, table(matrix), table(matrix.T)).shape == (7, *empty.shape[1:])
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("last", [(False, False), (True, False), (False, True)])
 def test_linearity(backend: str, last: tuple[bool, bool]) -> None:
     """First, second and forward derivatives, and vmap."""

@@ -230,7 +230,7 @@ class LieClassifier(torch.nn.Module):
             images = _on_drawn_lattice(images, self.period, self.sampler.chart.n)
         elif not self.training and self.extra:
             images = torch.nn.functional.pad(images, (self.extra,) * 2 * self.sampler.chart.n)
-        if self.all_lattices and not self.training:
+        if self.all_lattices and self.period > 1 and not self.training:
             features = functools.partial(self._features, samples=samples)
             return self.head(_over_lattices(features, images, self.period, self.sampler.chart.n, self.pool))
         return self.head(self._features(images, samples))
@@ -333,7 +333,7 @@ class ConvClassifier(torch.nn.Module):
             images = _on_drawn_lattice(images, self.period, 2)
         elif not self.training and self.extra:
             images = torch.nn.functional.pad(images, (self.extra,) * 4)
-        if self.all_lattices and not self.training:
+        if self.all_lattices and self.period > 1 and not self.training:
             return self.head(_over_lattices(self._features, images, self.period, 2, self.pool))
         return self.head(self._features(images))
 
