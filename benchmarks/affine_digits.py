@@ -4,14 +4,16 @@
     python benchmarks/affine_digits.py            # the table; can be interrupted and taken up again
     python benchmarks/affine_digits.py --quick    # does it run? Writes .bench/affine_digits.json
 
-The digits are scikit-learn's, 14 pixels in 28, which are the proportions of affNIST. No network sees a transformed
-digit in training. All have the same numbers of epochs and of steps and, within 2 %, of parameters. What the networks
-are like and the learning rates were chosen by transformed *validation* digits, which are part of the training set of
-the table. Each network is tested on pictures as they are, and with a wider empty border around them: a digit that
-touches the border is hard for a network that has never seen one there. "cnn" and "mean" are usual small networks: two
-convolutions with maximum pooling, and a dense layer of all that is left, or of its mean over positions. "plain" is the
-network over groups without the group, with a maximum over all positions; "zeros" is that with zeros around features in
-place of repeated borders.
+The digits are scikit-learn's, 14 pixels in 28, which are the proportions of affNIST. No network but "augmented" sees a
+transformed digit in training. All have the same numbers of epochs and of steps and, within 2 %, of parameters. What the
+networks are like and the learning rates were chosen by transformed *validation* digits, which are part of the training
+set of the table. Each network is tested on pictures as they are, and with a wider empty border around them: a digit
+that touches the border is hard for a network that has never seen one there.
+
+"cnn" and "mean" are usual small networks: two convolutions with maximum pooling, and a dense layer of all that is left,
+or of its mean over positions. "plain" is the network over groups without the group, with a maximum over all positions;
+"zeros" is that with zeros around features in place of repeated borders. "augmented" is "zeros" again, but trained on
+digits under maps of affNIST's ranges: no competitor, it shows how much there is to be gained.
 Writes `benchmarks/results/affine_digits.json` and `docs/images/affine_digits.png`, or
 `benchmarks/results/affine_digits_choice.json`. Finished trainings lie in `.bench/affine_digits`.
 """
@@ -46,12 +48,18 @@ from equitools.data import (
 from equitools.models.images import LieClassifier, matched_cnn, num_parameters
 from equitools.nn import PolarSampler
 
-NETWORKS = ("cnn", "mean", "zeros", "plain", "sl", "gl")
+NETWORKS = ("cnn", "mean", "zeros", "plain", "augmented", "sl", "gl")
 SEEDS = (1, 2, 3)
 CHOICE = 0
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 COUNTS = (1, 2, 4, 8, 16)
-PLAIN = {"cnn": "usual CNN, dense", "mean": "usual CNN, mean", "zeros": "plain, zeros around", "plain": "plain"}
+PLAIN = {
+    "cnn": "usual CNN, dense",
+    "mean": "usual CNN, mean",
+    "augmented": "plain, sees affine maps",
+    "zeros": "plain, zeros around",
+    "plain": "plain",
+}
 GROUPS = {"gl": "GL+(2)", "sl": "SL(2)", "sim": "SIM(2)", "so": "SO(2)"}
 #: What is published for the real homNIST, in %; another set and another size of networks, not to be compared with ours.
 PUBLISHED = {
@@ -71,7 +79,7 @@ class Protocol:
     valid: int = 287
     epochs: int = 50
     batch: int = 32
-    rates: tuple[tuple[str, float], ...] = (("plain", 0.005), ("groups", 0.01))
+    rates: tuple[tuple[str, float], ...] = (("cnn", 0.005), ("mean", 0.02), ("plain", 0.005), ("groups", 0.01))
     weight_decay: float = 1e-3
     copies: int = 2
     samples: int = 6
@@ -83,7 +91,7 @@ class Protocol:
 
     def rate(self, name: str) -> float:
         """Return the learning rate of a network."""
-        return dict(self.rates)["groups" if name in GROUPS else "plain"]
+        return dict(self.rates).get(name, dict(self.rates)["groups" if name in GROUPS else "plain"])
 
 
 QUICK = Protocol(28, 14, 1700, 40, 1, 32, copies=1, samples=2, eval_samples=2, width=4)
@@ -91,8 +99,8 @@ QUICK = Protocol(28, 14, 1700, 40, 1, 32, copies=1, samples=2, eval_samples=2, w
 
 #: Network, learning rate, epochs.
 CANDIDATES = [
-    *((name, rate, 50) for name in ("cnn", "mean", "zeros", "plain") for rate in (0.002, 0.005, 0.01)),
-    *((name, 0.005, epochs) for name in ("mean", "zeros", "plain") for epochs in (25, 100)),
+    *((name, rate, 50) for name in ("cnn", "mean", "zeros", "plain") for rate in (0.002, 0.005, 0.01, 0.02)),
+    *((name, 0.005, epochs) for name in ("zeros", "plain") for epochs in (25, 100)),
     *((name, 0.01, epochs) for name in ("sl", "gl") for epochs in (50, 100)),
 ]
 QUICK_CANDIDATES = [("plain", 0.01, 1), ("gl", 0.01, 1)]
@@ -157,13 +165,13 @@ def build(name: str, protocol: Protocol) -> torch.nn.Module:
     torch.set_rng_state(state)
     if name in {"cnn", "mean"}:
         return usual_cnn(wanted, protocol.size, name)
-    return matched_cnn(wanted, padding_mode="zeros" if name == "zeros" else "replicate")
+    return matched_cnn(wanted, padding_mode="replicate" if name == "plain" else "zeros")
 
 
 def train(
     name: str, digits: DigitImages, protocol: Protocol, seed: int, rate: float | None = None, epochs: int | None = None
 ) -> torch.nn.Module:
-    """Return a trained network: AdamW, one cycle of the learning rate, cross-entropy, upright digits only."""
+    """Return a trained network: AdamW, one cycle of the learning rate, cross-entropy."""
     torch.manual_seed(seed)
     net = build(name, protocol)
     rate = protocol.rate(name) if rate is None else rate
@@ -172,10 +180,11 @@ def train(
     steps = len(digits.labels) // protocol.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, epochs * steps, pct_start=0.2)
     net.train()
-    for _ in range(epochs):
-        order = torch.randperm(len(digits.labels))[: steps * protocol.batch].view(steps, protocol.batch)
+    for epoch in range(epochs):
+        seen = affine_images(digits, AFFNIST_RANGES, 1, 1000 * seed + epoch) if name == "augmented" else digits
+        order = torch.randperm(len(seen.labels))[: steps * protocol.batch].view(steps, protocol.batch)
         for index in order:
-            loss = torch.nn.functional.cross_entropy(net(digits.images[index]), digits.labels[index])
+            loss = torch.nn.functional.cross_entropy(net(seen.images[index]), seen.labels[index])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -273,6 +282,7 @@ def draw(result: dict[str, Any], path: Path, protocol: Protocol) -> None:
         "zeros": "#c44e52",
         "cnn": "#7f7f7f",
         "mean": "#b5a000",
+        "augmented": "#000000",
         "gl": "#4c72b0",
         "sl": "#55a868",
         "sim": "#8172b3",

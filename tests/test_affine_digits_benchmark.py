@@ -70,9 +70,11 @@ def test_networks_have_the_layout_that_is_said() -> None:
     sizes = {name: num_parameters(affine_digits.build(name, protocol)) for name in names}
     assert abs(sizes["plain"] / sizes["gl"] - 1) <= 0.02
     assert sizes["plain"] == sizes["zeros"]
-    modes = {name: affine_digits.build(name, protocol).convs[0].padding_mode for name in ("zeros", "plain")}
-    assert modes == {"zeros": "zeros", "plain": "replicate"}
+    modes = {n: affine_digits.build(n, protocol).convs[0].padding_mode for n in ("zeros", "plain", "augmented")}
+    assert modes == {"zeros": "zeros", "plain": "replicate", "augmented": "zeros"}
     assert protocol.rate("gl") == dict(protocol.rates)["groups"]
+    assert protocol.rate("zeros") == protocol.rate("augmented") == dict(protocol.rates)["plain"]
+    assert protocol.rate("mean") == dict(protocol.rates)["mean"]
 
 
 def test_page_says_what_the_results_say() -> None:
