@@ -68,8 +68,9 @@ def page(table: dict[str, Any] | None) -> str:
     parts = [
         "\n".join(lines),
         f"{result['train']:,} upright digits for training, {protocol['test']} for testing, each of these transformed "
-        f"{protocol['copies']} times; digits of {protocol['digit']} pixels in pictures of {protocol['size']}. "
-        f"{protocol['epochs']} epochs in batches of {protocol['batch']} for every network, no augmentation; in "
+        f"{protocol['copies']} times; digits of {protocol['digit']} pixels in pictures of {protocol['size']}, without "
+        "augmentation but where it says so. "
+        f"{protocol['epochs']} epochs in batches of {protocol['batch']} for every network; in "
         f"evaluation {protocol['eval_samples']} elements of H; seeds "
         f"{', '.join(map(str, seeds))}{': mean ± standard deviation' * (len(seeds) > 1)}. affNIST's ranges "
         f"(as recalled) are {_ranges(affine)}; the wide ones are {_ranges(wide)}. Moved digits may touch the border, "
