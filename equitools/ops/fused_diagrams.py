@@ -82,7 +82,17 @@ def _one_by_one(function: Any, dims: tuple[int | None, ...], arguments: tuple[An
     return torch.stack([function(*(a if d is None else a.select(d, k) for a, d in pairs)) for k in range(number)])
 
 
-class _Diagrams(torch.autograd.Function):
+class _Saved(torch.autograd.Function):
+    """Two factors and the blocks, three flags, and the tables: all that both operations keep."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        ctx.flags = inputs[3:6]
+        ctx.save_for_backward(*inputs[:3], *inputs[6:])
+        ctx.save_for_forward(*inputs[:3], *inputs[6:])
+
+
+class _Diagrams(_Saved):
     @staticmethod
     def forward(
         x: Tensor, weights: Tensor, blocks: Tensor, turned: bool, last_in: bool, last_out: bool, *tables: Tensor
@@ -91,12 +101,6 @@ class _Diagrams(torch.autograd.Function):
         return torch.ops.equitools.diagrams(
             x, weights, blocks, *tables[:3], *tables[6:9], between, turned, last_in, last_out
         )
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.flags = inputs[3:6]
-        ctx.save_for_backward(*inputs[:3], *inputs[6:])
-        ctx.save_for_forward(*inputs[:3], *inputs[6:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -131,7 +135,7 @@ class _Diagrams(torch.autograd.Function):
         return (out.unflatten(0, sizes), 0) if last_out else (out.unflatten(2, sizes), 2)
 
 
-class _Weights(torch.autograd.Function):
+class _Weights(_Saved):
     @staticmethod
     def forward(
         x: Tensor, gradient: Tensor, blocks: Tensor, pairs: int, last_in: bool, last_out: bool, *tables: Tensor
@@ -139,12 +143,6 @@ class _Weights(torch.autograd.Function):
         return torch.ops.equitools.diagram_weights(
             x, gradient, blocks, *tables[:3], *tables[9:], pairs, last_in, last_out
         )
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.flags = inputs[3:6]
-        ctx.save_for_backward(*inputs[:3], *inputs[6:])
-        ctx.save_for_forward(*inputs[:3], *inputs[6:])
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
