@@ -143,6 +143,7 @@ def test_forward_derivatives_of_a_gradient_that_was_recorded_before() -> None:
 
 
 @needs_kernels
+@pytest.mark.filterwarnings("ignore::equitools.ops.backend.BackendFallbackWarning")
 def test_what_is_taken() -> None:
     """Not what would work in vain for many lanes without an item, nor what other devices or backends have."""
 
