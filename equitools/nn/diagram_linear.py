@@ -148,7 +148,8 @@ class DiagramLinear(torch.nn.Module):
         return self.weight * numbers(self._scales, self.weight)[:, None, None]
 
     def _dense(self) -> bool:
-        compiled = active_backend(getattr(self, "weight", torch.empty(0))) == "cpu"
+        like = getattr(self, "weight", torch.empty(0))  # the size is checked before there are weights
+        compiled = active_backend(like) == "cpu"
         limit = DENSE_UP_TO if compiled else DENSE_UP_TO_IN_TORCH
         return self.method == "dense" or (self.method == "auto" and self._entries() <= limit)
 
